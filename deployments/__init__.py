@@ -1,0 +1,1 @@
+"""What runs somewhere: the command line, the local server, the demo."""

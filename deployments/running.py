@@ -1,0 +1,86 @@
+"""Runs a flow in this process, against a server, with progress bars instead of log lines.
+
+Prefect keeps the full log of every run on the server; the console shows warnings, bars, and where the UI is.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from infra.progress import Progress, listening
+from infra.settings import settings
+
+Result = TypeVar("Result")
+
+
+def run_flow(call: Callable[[], Result]) -> Result:
+    """Run `call`, which imports and calls a flow, while a Prefect server answers."""
+    from deployments.server import prefect_server
+
+    settings().folder("prefect")  # an unwritable home is told before anything starts
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server(settings()) as ui, progress_bars():
+        sys.stderr.write(f"Prefect UI: {ui}\n")
+        return call()
+
+
+@contextmanager
+def progress_bars() -> Iterator[None]:
+    """Draw one bar a stage on standard error; without a terminal, a line at each tenth."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with listening(_Bars(console) if console.is_terminal else _Lines()):
+        yield
+
+
+class _Bars:
+    """Live bars."""
+
+    def __init__(self, console: "object") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = RichProgress(*columns, console=console)  # type: ignore[arg-type]
+        self._bars: dict[str, object] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage not in self._bars:
+            self._progress.start()
+            self._bars[progress.stage] = self._progress.add_task(progress.stage, total=progress.total, note="")
+        bar = self._bars[progress.stage]
+        self._progress.update(bar, completed=progress.done, total=progress.total, note=progress.note)  # type: ignore[arg-type]
+        if progress.done >= progress.total:
+            self._progress.stop()
+
+
+class _Lines:
+    """A line at each tenth of a stage."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, int] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        tenth = 10 * progress.done // max(1, progress.total)
+        if tenth > self._shown.get(progress.stage, -1):
+            self._shown[progress.stage] = tenth
+            sys.stderr.write(f"{progress.stage}: {progress.done}/{progress.total} {progress.note}\n")
+            sys.stderr.flush()
+
+
+def quiet_libraries() -> None:
+    """Libraries that print bars and warnings of their own are told not to."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.getLogger("mistral_common").setLevel(logging.ERROR)

@@ -1,0 +1,97 @@
+"""A real Prefect server for as long as a command runs, when none answers at the configured address.
+
+Its database and results lie under VOXFACTORY_HOME, so that the history of all commands stays together. Prefect's ephemeral mode is
+not used: it loses task runs. Nothing here imports Prefect: its settings are read at import, so they must stand before.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from infra.errors import ServerError
+from infra.processes import free_port, last_lines, start, stop
+from infra.settings import Settings
+
+_START_S = 120
+_GRACE_S = 10
+_POLL_S = 0.2
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@contextmanager
+def prefect_server(settings: Settings) -> Iterator[str]:
+    """Yield the address of the Prefect UI; starts a server on loopback if none answers, and stops it afterwards.
+
+    Prefect is imported while the server starts, since both take seconds.
+
+    Raises:
+        ServerError: a server elsewhere was configured and does not answer, or a local one does not start.
+
+    """
+    api_url = settings.prefect_api_url
+    _configure(settings, api_url)
+    if _answers(api_url):
+        yield _ui(api_url)
+        return
+    address = urlsplit(api_url)
+    if address.hostname not in _LOOPBACK:
+        raise ServerError(f"No Prefect server answers at {api_url}", "Start it, or unset VOXFACTORY_PREFECT_API_URL")
+    port = address.port if address.port and _is_free(address.port) else free_port()
+    api_url = f"http://127.0.0.1:{port}/api"
+    _configure(settings, api_url)
+    log_path = settings.folder("prefect") / "server.log"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log_path.open("wb") as log:
+        process = start(command, {}, log)
+        try:
+            import flows.factory  # noqa: F401 - the heaviest imports, while the server starts
+
+            deadline = time.monotonic() + _START_S
+            while not _answers(api_url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ServerError(f"The Prefect server did not start:\n{last_lines(log_path)}\n", f"Read {log_path}")
+                time.sleep(_POLL_S)
+            yield _ui(api_url)
+        finally:
+            stop(process, _GRACE_S)
+
+
+def _configure(settings: Settings, api_url: str) -> None:
+    """Prefect's own settings for this process and its children."""
+    prefect_home = settings.folder("prefect")
+    os.environ.update(
+        {
+            "PREFECT_API_URL": api_url,
+            "PREFECT_HOME": str(prefect_home),
+            "PREFECT_LOCAL_STORAGE_PATH": str(prefect_home.parent),  # results lie inside the artefacts: tasks/caching.py
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+            "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+            "PREFECT_CLI_PROMPT": "false",
+            "DO_NOT_TRACK": "1",
+        }
+    )
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+
+
+def _answers(api_url: str) -> bool:
+    try:
+        with urlopen(f"{api_url}/health", timeout=2) as response:  # noqa: S310 - the scheme is the user's own setting
+            return response.status == 200 and response.read() == b"true"
+    except OSError:
+        return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _ui(api_url: str) -> str:
+    return api_url.removesuffix("/api")

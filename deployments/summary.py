@@ -1,0 +1,67 @@
+"""What a person reads when the factory is done."""
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, Interval
+
+_console = Console()
+
+
+def print_report(report: EvaluationReport, decision: GateDecision) -> None:
+    """Error rates before and after, and what the gate says."""
+    table = Table(title="Word error rate on held-out speech", title_justify="left")
+    for column, side in (
+        ("set", "left"),
+        ("language", "left"),
+        ("utterances", "right"),
+        ("before", "right"),
+        ("after (95 %)", "right"),
+        ("change", "right"),
+    ):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for score in report.scores:
+        change = 100 * score.wer_change.value
+        colour = "green" if change <= 0 else "yellow"
+        table.add_row(
+            score.set_name,
+            score.language,
+            str(score.utterances),
+            f"{score.wer_base.value:.1%}",
+            _with_interval(score.wer_tuned),
+            f"[{colour}]{change:+.1f} points[/{colour}]",
+        )
+    _console.print(table)
+    verdict = "[bold green]publish[/]" if decision.publish else "[bold red]do not publish[/]"
+    _console.print(f"Gate: {verdict}")
+    for reason in decision.reasons:
+        _console.print(f"  {reason}", highlight=False)
+
+
+def print_result(result: FactoryResult) -> None:
+    """Data, model, rates, gate, and where everything lies."""
+    report = result.report
+    dataset, model = report.dataset, report.model
+    _console.print(
+        f"Data: {dataset.name}, {dataset.train_utterances} utterances to train on, {dataset.eval_utterances} held out, "
+        f"{dataset.set_aside_utterances} set aside, {dataset.rejected} refused, {dataset.hours:.2f} h",
+        highlight=False,
+    )
+    _console.print(
+        f"Model: {model.base.label}, {model.method}, {model.steps} steps in {model.train_seconds:.0f} s", highlight=False
+    )
+    print_report(report, result.decision)
+    _console.print("")
+    places = {"data": dataset.folder, "run": model.folder, "plots": report.folder / "wer.png"}
+    if result.staged:
+        places |= {"card": result.staged.card, "model": result.staged.folder}
+    for what, place in places.items():
+        _console.print(f"  {what:<6} {place}", highlight=False, soft_wrap=True)
+    if result.staged and result.space:
+        held = sum(proof.holds for proof in result.space.proofs)
+        _console.print(f"  demo   proven on {held} of {len(result.space.proofs)} clips; open it with", highlight=False)
+        _console.print(f"         voxfactory space {result.staged.folder.parent} --open", highlight=False, soft_wrap=True)
+
+
+def _with_interval(interval: Interval) -> str:
+    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"

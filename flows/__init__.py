@@ -1,0 +1,1 @@
+"""What happens, in which order. One flow a file; its body is the diagram."""

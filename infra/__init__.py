@@ -1,0 +1,1 @@
+"""What the factory runs on: settings, errors, atomic storage, progress."""

@@ -1,0 +1,103 @@
+"""Atomic writes and content addresses: nothing half-written is ever visible under its final name.
+
+A file or folder is written beside its place and renamed when complete. The price is one rename and, for a folder, that a second
+writer of the same content throws its copy away.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from infra.errors import HomeError
+
+_HASH_BLOCK_BYTES = 1 << 20
+
+
+def content_hash(*parts: object) -> str:
+    """Hex SHA-256 of values that JSON can write, by value: equal parts, equal hash, on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=_jsonable)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no stable JSON form and cannot be part of a content address")
+
+
+def file_hash(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_hash(folder: Path, pattern: str = "*") -> str:
+    """Hex SHA-256 over the names and bytes of the files in a folder that match the pattern, not descending."""
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return content_hash([[path.name, file_hash(path)] for path in files])
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a HomeError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HomeError(
+                f"The disk of {path} is full", "Free some space or set VOXFACTORY_HOME to another disk, then start again"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise HomeError(
+                f"{path} cannot be written: {error.strerror}", "Set VOXFACTORY_HOME to a folder that you may write"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    with disk_errors(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        unfinished = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    path.chmod(0o644)
+    return path
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write indented JSON, whole or not at all."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable) + "\n")
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A folder to fill; it takes its final name when the block ends well and vanishes when it does not.
+
+    Whatever stood under the final name is replaced.
+    """
+    with disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        unfinished.chmod(0o755)
+        try:
+            yield unfinished
+            if final.exists():
+                shutil.rmtree(final)
+            unfinished.replace(final)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""From a source to a dataset version: every clip decoded, checked and written once, every refusal kept with its reason.
+
+Clips are handled in shards by worker processes. One bad file costs one line in rejected.jsonl, never the run.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from pydantic import Field
+
+from infra import progress
+from infra.errors import DatasetError, SettingsError, SpeechError
+from infra.storage import content_hash, new_folder
+from tasks.contracts import Contract, DatasetVersion, Utterance
+from tasks.dataset.sources import Reject, Row, read_source
+from tasks.dataset.split import split_utterances
+from tasks.dataset.version import write_version
+from tasks.speech.audio import audio_hash, duration_s, read_clip, write_clip
+from tasks.speech.checks import ClipLimits, check_clip
+from tasks.speech.transcript import check_language, clean_transcript
+
+INGEST_VERSION = 1  # raise it when equal input would give another dataset: it is part of the address
+_SHARD_CLIPS = 64
+
+
+class IngestOptions(Contract):
+    """What ingestion does with a source; part of the dataset's address."""
+
+    language: str | None = Field(None, description="ISO 639-1 code of rows that name none.")
+    eval_share: float = Field(0.2, gt=0, lt=1, description="Share of speakers (or prompts) held out for evaluation.")
+    seed: int = Field(0, ge=0, description="Which speakers (or prompts) those are.")
+    limits: ClipLimits = Field(default_factory=ClipLimits, description="What a clip must satisfy.")
+    licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
+    consent: str = Field("not recorded", description="What the speakers agreed to.")
+
+    def checked(self) -> "IngestOptions":
+        """With the language in its canonical form.
+
+        Raises:
+            SettingsError: no such language.
+
+        """
+        return self.model_copy(update={"language": check_language(self.language)}) if self.language else self
+
+
+def ingest(source: Path, name: str, options: IngestOptions, folder: Path, processes: int) -> DatasetVersion:
+    """Build the dataset version of `source` at `folder`, replacing what stands there.
+
+    Raises:
+        DatasetError: no utterance is usable, or too few to divide.
+        SettingsError: the language is unknown, or neither the options nor a row names one.
+
+    """
+    options = options.checked()
+    rows, rejects = read_source(source)
+    with new_folder(folder) as unfinished:
+        wavs = unfinished / "wavs"
+        wavs.mkdir()
+        utterances: dict[str, Utterance] = {}
+        done = 0
+        for shard in _processed(rows, options, wavs, processes):
+            for result in shard:
+                if isinstance(result, Reject):
+                    rejects.append(result)
+                elif result.id in utterances:
+                    rejects.append(
+                        Reject(origin=result.source, reason=f"Equal in sound and text to {utterances[result.id].source}")
+                    )
+                else:
+                    utterances[result.id] = result
+            done += len(shard)
+            progress.report("ingest", done, len(rows), f"{len(rejects)} refused")
+        if not utterances:
+            raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
+        divided, rule = split_utterances(list(utterances.values()), options.eval_share, options.seed)
+        version = write_version(unfinished, name, divided, rejects, rule, options.seed, options.licence, options.consent)
+    return version.model_copy(update={"folder": folder})
+
+
+def dataset_address(source_content: str, name: str, options: IngestOptions) -> str:
+    """Where the dataset version of this content lies: the same for equal content at any path."""
+    return content_hash(INGEST_VERSION, source_content, name, options.checked())[:16]
+
+
+def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processes: int) -> Iterator[list[Utterance | Reject]]:
+    shards = [(list(rows[start : start + _SHARD_CLIPS]), options, wavs) for start in range(0, len(rows), _SHARD_CLIPS)]
+    workers = min(processes, len(shards))
+    if workers <= 1:
+        yield from map(_process_shard, shards)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_process_shard, shards)
+
+
+def _process_shard(shard: tuple[list[Row], IngestOptions, Path]) -> list[Utterance | Reject]:
+    rows, options, wavs = shard
+    return [_process(row, options, wavs) for row in rows]
+
+
+def _process(row: Row, options: IngestOptions, wavs: Path) -> Utterance | Reject:
+    try:
+        text = clean_transcript(row.text)
+        language = _language(row, options)
+        samples = read_clip(row.audio_path)
+        check_clip(samples, options.limits)
+    except SpeechError as error:
+        return Reject(origin=row.origin, reason=error.problem)
+    heard = audio_hash(samples)
+    path = wavs / f"{heard[:20]}.wav"
+    if not path.exists():
+        write_clip(path, samples)
+    return Utterance(
+        id=content_hash(heard, text)[:16],
+        audio_path=f"wavs/{path.name}",
+        text=text,
+        language=language,
+        duration_s=round(duration_s(samples), 3),
+        audio_hash=heard,
+        speaker=row.speaker,
+        source=row.origin,
+    )
+
+
+def _language(row: Row, options: IngestOptions) -> str:
+    named = row.language or options.language
+    if named is None:
+        raise SpeechError("No language is given", "Pass --language or add a language column")
+    try:
+        return check_language(named)
+    except SettingsError as error:
+        raise SpeechError(error.problem, error.fix) from error
+
+
+def _why(rejects: Sequence[Reject]) -> str:
+    reasons = {reject.reason for reject in rejects}
+    first = rejects[0].reason if rejects else "it is empty"
+    return f"{len(rejects)} refused, for example: {first}" if len(reasons) > 1 else f"{len(rejects)} refused: {first}"

@@ -1,0 +1,148 @@
+"""What people have: a folder of audio with transcripts, found and read as a list of rows.
+
+Understood: a `.txt` beside each audio file; a CSV or TSV with a header; JSON lines in this project's keys, NeMo's, or those usual on
+the Hub. A row that cannot be used is a Reject with its reason; the others go on.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.errors import DatasetError
+from infra.storage import content_hash, file_hash
+from tasks.contracts import Contract
+from tasks.speech.audio import AUDIO_SUFFIXES
+
+_AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "file", "filename", "wav")
+_TEXT_KEYS = ("text", "sentence", "transcription", "transcript", "normalized_text")
+_LANGUAGE_KEYS = ("language", "lang", "locale")
+_SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
+_MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+
+
+class Row(Contract):
+    """One utterance as its source gives it: a file that may not decode, a text that may not be clean."""
+
+    audio_path: Path
+    text: str
+    language: str | None = None
+    speaker: str | None = None
+    origin: str  # where it stands in the source, for the rejects file
+
+
+class Reject(Contract):
+    """One input that was refused, and why; one line of rejected.jsonl."""
+
+    origin: str
+    reason: str
+
+
+def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
+    """Find every utterance of a folder or a manifest file, in a stable order.
+
+    Raises:
+        DatasetError: the source does not exist, or nothing in it looks like speech with transcripts.
+
+    """
+    if not source.exists():
+        raise DatasetError(f"{source} does not exist", "Name a folder of audio with transcripts, or a manifest file")
+    manifests = [source] if source.is_file() else _manifests(source)
+    found = _from_manifests(manifests) if manifests else _from_text_files(source)
+    rows = [item for item in found if isinstance(item, Row)]
+    rejects = [item for item in found if isinstance(item, Reject)]
+    if not rows and not rejects:
+        raise DatasetError(
+            f"{source} holds no audio with transcripts",
+            "Put a .txt beside each audio file, or a CSV, TSV or JSONL with the columns audio_path and text",
+        )
+    return rows, rejects
+
+
+def source_hash(source: Path) -> str:
+    """Hex SHA-256 of everything that ingestion would read: texts, speakers, languages and the bytes of each clip.
+
+    Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another.
+    """
+    rows, rejects = read_source(source)
+    described = [
+        [row.text, row.language, row.speaker, file_hash(row.audio_path) if row.audio_path.is_file() else None] for row in rows
+    ]
+    return content_hash(described, [reject.reason for reject in rejects])
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _MANIFEST_SUFFIXES and path.is_file())
+
+
+def _from_manifests(manifests: list[Path]) -> list[Row | Reject]:
+    return [_row(values, place, manifest.parent) for manifest in manifests for place, values in _records(manifest)]
+
+
+def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Each record with its place; a string instead of a record is the reason why it cannot be read."""
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{manifest} is not UTF-8 text (byte {error.start})", "Save it as UTF-8") from error
+    if manifest.suffix.lower() in (".csv", ".tsv"):
+        delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ","
+        for number, record in enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), start=2):
+            yield f"{manifest.name}:{number}", record
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield f"{manifest.name}:{number}", f"not JSON: {error.msg} at column {error.colno}"
+            continue
+        yield f"{manifest.name}:{number}", value if isinstance(value, dict) else "not a JSON object"
+
+
+def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
+    if isinstance(record, str):
+        return Reject(origin=place, reason=record)
+    audio, text = _first(record, _AUDIO_KEYS), _first(record, _TEXT_KEYS)
+    if audio is None:
+        return Reject(origin=place, reason=f"names no audio file (looked for {', '.join(_AUDIO_KEYS[:4])}, ...)")
+    if text is None:
+        return Reject(origin=f"{place} {audio}", reason=f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)")
+    return Row(
+        audio_path=base / audio,
+        text=text,
+        language=_first(record, _LANGUAGE_KEYS),
+        speaker=_first(record, _SPEAKER_KEYS),
+        origin=f"{place} {audio}",
+    )
+
+
+def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        value = record.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def _from_text_files(folder: Path) -> list[Row | Reject]:
+    """Pairs of a clip and a .txt of the same name; a clip's own folder below the source names its speaker."""
+    found: list[Row | Reject] = []
+    clips = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    for clip in clips:
+        name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
+        if not transcript.is_file():
+            found.append(Reject(origin=name, reason=f"has no transcript: {transcript.name} is not beside it"))
+            continue
+        try:
+            text = transcript.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            found.append(Reject(origin=name, reason=f"{transcript.name} is not UTF-8 text"))
+            continue
+        speaker = clip.parent.name if clip.parent != folder else None
+        found.append(Row(audio_path=clip, text=text, speaker=speaker, origin=name))
+    return found

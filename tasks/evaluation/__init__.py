@@ -1,0 +1,1 @@
+"""Is it better? Transcribe, normalise, count errors, put an interval around them, decide."""

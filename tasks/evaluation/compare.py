@@ -1,0 +1,100 @@
+"""Base against tuned on the same held-out utterances, set by set and language by language."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.errors import EvaluationError
+from infra.storage import write_json
+from tasks.contracts import DatasetVersion, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
+from tasks.dataset.version import read_utterances
+from tasks.evaluation.error_rates import count_errors, wer_intervals
+from tasks.evaluation.figures import draw_scores
+from tasks.evaluation.transcribe import read_hypotheses
+
+COMPARE_VERSION = 1
+_EXAMPLES_A_SET = 8
+
+
+class HeardSet:
+    """One evaluation set as both models heard it."""
+
+    def __init__(self, dataset: DatasetVersion, base: Path, tuned: Path) -> None:
+        self.dataset = dataset
+        self.utterances = read_utterances(dataset, Split.EVAL)
+        self.base = read_hypotheses(base)
+        self.tuned = read_hypotheses(tuned)
+
+
+def compare(model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int) -> EvaluationReport:
+    """Score every set, draw the figure, write report.json and eval_results.json into `folder`."""
+    scores: list[Score] = []
+    examples: list[Example] = []
+    for heard in (target, *guards):
+        name = heard.dataset.name
+        scores.append(_score(heard, name, "all", heard.utterances, seed))
+        if len(heard.dataset.languages) > 1:
+            for language in heard.dataset.languages:
+                spoken = [utterance for utterance in heard.utterances if utterance.language == language]
+                if spoken:
+                    scores.append(_score(heard, name, language, spoken, seed))
+        examples += _examples(heard)
+    report = EvaluationReport(
+        folder=folder,
+        model=model,
+        dataset=target.dataset,
+        guards=tuple(heard.dataset for heard in guards),
+        scores=tuple(scores),
+        examples=tuple(examples),
+    )
+    write_json(folder / "report.json", report)
+    write_json(folder / "eval_results.json", {"target": report.dataset.name, "scores": [score.model_dump() for score in scores]})
+    draw_scores(report, folder / "wer.png")
+    return report
+
+
+def open_report(folder: Path) -> EvaluationReport:
+    """Read the report that an evaluation left in its folder.
+
+    Raises:
+        EvaluationError: there is none.
+
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        raise EvaluationError(f"{folder} holds no report.json", "Name a folder that `voxfactory evaluate` printed")
+    return EvaluationReport.model_validate_json(path.read_text())
+
+
+def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utterance], seed: int) -> Score:
+    references = [utterance.text for utterance in utterances]
+    base = count_errors(references, [heard.base[utterance.id] for utterance in utterances])
+    tuned = count_errors(references, [heard.tuned[utterance.id] for utterance in utterances])
+    wer_base, wer_tuned, wer_change = wer_intervals(base, tuned, seed)
+    return Score(
+        set_name=name,
+        language=language,
+        utterances=len(utterances),
+        words=int(base.words.sum()),
+        wer_base=wer_base,
+        wer_tuned=wer_tuned,
+        wer_change=wer_change,
+        cer_base=base.cer,
+        cer_tuned=tuned.cer,
+    )
+
+
+def _examples(heard: HeardSet) -> list[Example]:
+    """The first utterances in the order of their ids, which is random with respect to how well they were heard."""
+    chosen = sorted(heard.utterances, key=lambda utterance: utterance.id)[:_EXAMPLES_A_SET]
+    return [
+        Example(
+            set_name=heard.dataset.name,
+            utterance_id=utterance.id,
+            audio_path=heard.dataset.folder / utterance.audio_path,
+            language=utterance.language,
+            reference=utterance.text,
+            base=heard.base[utterance.id],
+            tuned=heard.tuned[utterance.id],
+        )
+        for utterance in chosen
+    ]

@@ -1,0 +1,53 @@
+"""The door of the evaluation room."""
+
+from pathlib import Path
+
+from prefect import task
+
+from infra.storage import content_hash
+from tasks.caching import ByAddress
+from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, GateDecision, TrainedModel
+from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare
+from tasks.evaluation.gate import GateRules, decide
+from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
+
+_transcripts = ByAddress(
+    kind="transcripts",
+    address=lambda checkpoint, dataset, batch_size, **_: transcription_address(checkpoint, dataset, batch_size),
+)
+_SEED = 0
+
+
+def _report_address(model: TrainedModel, dataset: DatasetVersion, guards: list[DatasetVersion], **_: object) -> str:
+    sets = [[version.name, version.content_address] for version in (dataset, *guards)]
+    return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets)[:16]
+
+
+_evaluations = ByAddress(kind="evaluations", address=_report_address)
+
+
+@task(name="transcribe", task_run_name="transcribe {dataset.name} ({label})", cache_policy=_transcripts, result_serializer="json")
+def transcribe(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int, label: str) -> Path:
+    """What a checkpoint hears in the held-out utterances of a dataset."""
+    folder = _transcripts.folder(checkpoint=checkpoint, dataset=dataset, batch_size=batch_size)
+    return transcribe_dataset(checkpoint, dataset, folder, batch_size, f"{dataset.name} ({label})")
+
+
+@task(name="compare", cache_policy=_evaluations, result_serializer="json")
+def compare_models(
+    model: TrainedModel,
+    dataset: DatasetVersion,
+    guards: list[DatasetVersion],
+    heard: list[tuple[Path, Path]],
+) -> EvaluationReport:
+    """Score base against tuned; `heard` holds the hypotheses of both for the target, then for each guard set."""
+    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards)
+    folder.mkdir(parents=True, exist_ok=True)
+    target, *others = [HeardSet(version, *paths) for version, paths in zip((dataset, *guards), heard, strict=True)]
+    return compare(model, target, others, folder, _SEED)
+
+
+@task(name="gate")
+def decide_publication(report: EvaluationReport, rules: GateRules) -> GateDecision:
+    """Publish or not."""
+    return decide(report, rules)

@@ -1,0 +1,110 @@
+"""What a checkpoint hears: batched greedy decoding.
+
+Clips are sorted by length, so that a batch ends together. A transcript may not be longer than speech of its clip's length can be:
+a model that never stops is cut there instead of at the context's end.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra import progress
+from infra.errors import EvaluationError
+from infra.storage import content_hash, write_text
+from tasks.contracts import SAMPLE_RATE_HZ, Checkpoint, Contract, DatasetVersion, Split
+from tasks.dataset.version import read_utterances
+from tasks.speech.audio import load_clip
+from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
+from tasks.voxtral.features import mel_windows, windows_of
+from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TRANSCRIBE_VERSION = 1  # raise it when the same model would give other texts: it is part of the address
+_TOKENS_A_SECOND = 25  # byte-level text of the fastest speech
+_TOKENS_AT_LEAST = 16
+
+
+class Hypothesis(Contract):
+    """What a model heard in one utterance."""
+
+    utterance: str
+    text: str
+
+
+class Transcriber:
+    """A loaded checkpoint that turns clips into text."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.device = default_device()
+        self.processor = load_processor(checkpoint)
+        self.model = load_model(checkpoint, self.device, default_dtype(self.device))
+        self.prompt = VoxtralPrompt(self.processor, self.model.config)
+
+    def transcribe(self, clips: "Sequence[np.ndarray]", languages: Sequence[str | None]) -> list[str]:
+        """Transcribe one batch.
+
+        Args:
+            clips: float32 samples (n,) at 16 kHz each, of any length.
+            languages: ISO 639-1 code of each clip; None lets the model find out.
+
+        """
+        import torch
+
+        windows = [windows_of(len(clip), self.prompt.window_samples) for clip in clips]
+        prompts = [self.prompt.prompt(language, count) for language, count in zip(languages, windows, strict=True)]
+        length = max(map(len, prompts))
+        input_ids = torch.full((len(clips), length), PAD_TOKEN)
+        for row, tokens in enumerate(prompts):
+            input_ids[row, -len(tokens) :] = torch.tensor(tokens)
+        positions = torch.arange(length)[None, :]
+        starts = torch.tensor([length - len(tokens) for tokens in prompts])[:, None]
+        features = torch.cat([mel_windows(clip, self.processor, self.prompt.window_samples) for clip in clips])
+        with torch.inference_mode():
+            generated = self.model.generate(
+                input_ids=input_ids.to(self.device),
+                attention_mask=(positions >= starts).long().to(self.device),
+                input_features=features.to(self.device, self.model.dtype),
+                max_new_tokens=_TOKENS_AT_LEAST + int(_TOKENS_A_SECOND * max(map(len, clips)) / SAMPLE_RATE_HZ),
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=PAD_TOKEN,
+            )
+        return [self.prompt.text(row[length:].tolist()) for row in generated]
+
+
+def transcription_address(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int) -> str:
+    """Where the hypotheses lie: equal model, data, split and settings, equal texts."""
+    return content_hash(TRANSCRIBE_VERSION, checkpoint.revision, dataset.content_address, batch_size)[:16]
+
+
+def transcribe_dataset(checkpoint: Checkpoint, dataset: DatasetVersion, folder: Path, batch_size: int, label: str) -> Path:
+    """Transcribe the evaluation side of a dataset into `folder`/hypotheses.jsonl, in the order of data.jsonl.
+
+    Raises:
+        EvaluationError: the dataset has no evaluation side.
+
+    """
+    utterances = read_utterances(dataset, Split.EVAL)
+    if not utterances:
+        raise EvaluationError(f"{dataset.name} has no utterances to evaluate on", "Ingest it with a larger eval_share")
+    transcriber = Transcriber(checkpoint)
+    by_length = sorted(utterances, key=lambda utterance: (utterance.duration_s, utterance.id))
+    heard: dict[str, str] = {}
+    for start in range(0, len(by_length), batch_size):
+        batch = by_length[start : start + batch_size]
+        clips = [load_clip(dataset.folder / utterance.audio_path) for utterance in batch]
+        texts = transcriber.transcribe(clips, [utterance.language for utterance in batch])
+        heard |= {utterance.id: text for utterance, text in zip(batch, texts, strict=True)}
+        progress.report(f"transcribe {label}", len(heard), len(utterances))
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [Hypothesis(utterance=u.id, text=heard[u.id]).model_dump_json() + "\n" for u in utterances]
+    return write_text(folder / "hypotheses.jsonl", "".join(lines))
+
+
+def read_hypotheses(path: Path) -> dict[str, str]:
+    """Text by utterance id."""
+    with path.open(encoding="utf-8") as lines:
+        hypotheses = [Hypothesis.model_validate_json(line) for line in lines]
+    return {hypothesis.utterance: hypothesis.text for hypothesis in hypotheses}

@@ -1,0 +1,1 @@
+"""What is shown to the world: the model card and the repository folder that is uploaded."""

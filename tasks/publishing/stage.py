@@ -1,0 +1,93 @@
+"""The repository folder of a model: what would be uploaded, complete and free of what must not be.
+
+Only listed files go in. No optimizer state, no checkpoint, no path of the machine that made it.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from pydantic import Field
+
+from infra.errors import PublishingError
+from infra.storage import content_hash, folder_hash, new_folder, write_json, write_text
+from tasks.contracts import Contract, EvaluationReport, Method, StagedModel, TrainedModel
+from tasks.publishing.card import model_card
+
+STAGE_VERSION = 1  # raise it when equal input would give another folder: it is part of the address
+_RESULTS = ("training_config.json", "train_results.json", "loss.png")
+_EVALUATION = ("eval_results.json", "wer.png")
+_NEEDED = ("config.json", "tekken.json", "README.md", *_RESULTS, *_EVALUATION)
+_WEIGHTS = {Method.FULL: "model*.safetensors", Method.LORA: "adapter_model.safetensors"}
+_TEXT_SUFFIXES = {".json", ".md", ".jsonl", ".txt"}
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
+
+
+class Publication(Contract):
+    """Under which name and terms a model is published."""
+
+    name: str = Field(
+        "voxtral-fine-tuned",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$",
+        description="Repository: name, or owner/name.",
+    )
+    licence: str = Field("apache-2.0", description="Licence of the model, as the Hub names it.")
+
+
+def stage_address(report: EvaluationReport, publication: Publication) -> str:
+    """Where the staged folder lies: equal weights, figures and terms, equal folder."""
+    made = [report.model.weights_hash, report.dataset.content_address, [score.model_dump() for score in report.scores]]
+    return content_hash(STAGE_VERSION, made, publication)[:16]
+
+
+def stage(report: EvaluationReport, publication: Publication, folder: Path) -> StagedModel:
+    """Assemble and check `folder`/repository; `folder`/staged.json describes it.
+
+    Raises:
+        PublishingError: something is missing, or a file holds a path of this machine or a token.
+
+    """
+    model, repository = report.model, folder / "repository"
+    with new_folder(repository) as unfinished:
+        shutil.copytree(model.checkpoint.folder, unfinished, dirs_exist_ok=True)
+        for name in _RESULTS:
+            shutil.copy2(model.folder / name, unfinished)
+        for name in _EVALUATION:
+            shutil.copy2(report.folder / name, unfinished)
+        write_text(unfinished / "README.md", model_card(publication.name, report, publication.licence))
+        _check(unfinished, model)
+        content = folder_hash(unfinished)
+    staged = StagedModel(
+        folder=repository, name=publication.name, card=repository / "README.md", content_hash=content, report=report
+    )
+    write_json(folder / "staged.json", staged)
+    return staged
+
+
+def open_staged(folder: Path) -> StagedModel:
+    """Read what `stage` left in a folder.
+
+    Raises:
+        PublishingError: nothing was staged there.
+
+    """
+    path = folder / "staged.json"
+    if not path.is_file():
+        raise PublishingError(f"{folder} holds no staged.json", "Name a folder that `voxfactory publish` printed")
+    return StagedModel.model_validate_json(path.read_text())
+
+
+def _check(folder: Path, model: TrainedModel) -> None:
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if not any(folder.glob(_WEIGHTS[model.method])):
+        missing.append(_WEIGHTS[model.method])
+    if missing:
+        raise PublishingError(f"The repository of {model.folder} lacks {', '.join(missing)}", "Train the model again")
+    private = str(model.folder.parent.parent)  # the factory's home
+    for path in folder.iterdir():
+        if path.suffix not in _TEXT_SUFFIXES:
+            continue
+        text = path.read_text(encoding="utf-8")
+        if private in text or _TOKEN.search(text):
+            found = "a path of this machine" if private in text else "an access token"
+            raise PublishingError(f"{path.name} holds {found}", "Remove it from the run's options and train again")

@@ -1,0 +1,1 @@
+"""The demo: rendered for one model, started, and proven to serve it."""

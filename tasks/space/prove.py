@@ -1,0 +1,43 @@
+"""Does the demo serve the model that was measured? It is asked through its own API and must answer as evaluation did.
+
+Clips that the base model hears differently are asked first: an app that silently serves the base model fails on them.
+"""
+
+from collections.abc import Sequence
+
+from infra.errors import SpaceError
+from tasks.contracts import EvaluationReport, Example, SpaceProof
+
+_PROOFS = 3
+
+
+def proof_clips(report: EvaluationReport) -> list[Example]:
+    """Known clips of the target set, those on which base and tuned differ first."""
+    target = [example for example in report.examples if example.set_name == report.dataset.name]
+    return sorted(target, key=lambda example: example.base == example.tuned)[:_PROOFS]
+
+
+def prove(url: str, clips: Sequence[Example]) -> tuple[SpaceProof, ...]:
+    """Ask the demo at `url` for every clip.
+
+    Raises:
+        SpaceError: an answer differs from what evaluation heard.
+
+    """
+    from gradio_client import Client, handle_file
+
+    client = Client(url, verbose=False, analytics_enabled=False)
+    proofs = []
+    for clip in clips:
+        answered = client.predict(handle_file(str(clip.audio_path)), clip.language, api_name="/transcribe")
+        proof = SpaceProof(
+            audio_path=clip.audio_path, reference=clip.reference, expected=clip.tuned, answered=str(answered), base=clip.base
+        )
+        if not proof.holds:
+            served = "the base model" if proof.answered == proof.base else "another model"
+            raise SpaceError(
+                f"The demo answers {proof.answered!r}, evaluation heard {proof.expected!r}: it serves {served}",
+                "Deploy it again",
+            )
+        proofs.append(proof)
+    return tuple(proofs)

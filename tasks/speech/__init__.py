@@ -1,0 +1,1 @@
+"""One clip and its transcript: decode, resample, check, synthesise."""

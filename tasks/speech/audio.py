@@ -1,0 +1,99 @@
+"""A clip on disk becomes 16 kHz mono samples, and samples become a WAV file.
+
+Decodes what libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...). Channels are mixed by their mean; soxr resamples in its high quality.
+Samples are rounded to 16 bits here, once, so that what is hashed, stored, trained on and transcribed is the same.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from infra.errors import SpeechError
+from tasks.contracts import SAMPLE_RATE_HZ
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
+_FULL_SCALE = 32_767
+
+
+def read_clip(path: Path) -> np.ndarray:
+    """Decode a file.
+
+    Returns:
+        int16 of shape (n,), mono, 16 kHz. Samples that resampling pushed past full scale are lowered together, not clipped.
+
+    Raises:
+        SpeechError: the file is missing, no audio, empty, or holds values that are no numbers.
+
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise SpeechError(f"{path} does not exist", "Check the path in the manifest")
+    try:
+        samples, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise SpeechError(
+            f"{path} cannot be decoded: {error.error_string}", "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
+        ) from error
+    if samples.size == 0:
+        raise SpeechError(f"{path} holds no samples", "Record it again or leave it out")
+    if not np.isfinite(samples).all():
+        raise SpeechError(f"{path} holds samples that are no numbers", "Export it again from its source")
+    return to_int16(resample(samples.mean(axis=1), sample_rate_hz))
+
+
+def resample(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """float32 (n,) at any rate to float32 (m,) at 16 kHz."""
+    import soxr
+
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return samples
+    return soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1] to int16; louder input is scaled down to full scale."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    return np.round(samples * (_FULL_SCALE / max(peak, 1.0))).astype(np.int16)
+
+
+def to_float32(samples: np.ndarray) -> np.ndarray:
+    """int16 to float32 in [-1, 1), as libsndfile reads PCM_16."""
+    return samples.astype(np.float32) / 32_768
+
+
+def write_clip(path: Path, samples: np.ndarray) -> None:
+    """Write int16 mono samples at 16 kHz as PCM_16 WAV, without any metadata."""
+    import soundfile
+
+    soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+
+
+def load_clip(path: Path) -> np.ndarray:
+    """Read a clip that `write_clip` wrote: float32 of shape (n,) at 16 kHz.
+
+    Raises:
+        SpeechError: the file is missing or has another rate or channel count.
+
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise SpeechError(f"{path} does not exist", "The dataset folder is incomplete: ingest it again")
+    samples, sample_rate_hz = soundfile.read(path, dtype="float32")
+    if sample_rate_hz != SAMPLE_RATE_HZ or samples.ndim != 1:
+        raise SpeechError(
+            f"{path} is not 16 kHz mono ({sample_rate_hz} Hz, {samples.ndim} axes)", "Bring it in with `voxfactory ingest`"
+        )
+    return samples
+
+
+def audio_hash(samples: np.ndarray) -> str:
+    """Hex SHA-256 of int16 samples: equal speech, equal hash, whatever file it came in."""
+    return hashlib.sha256(np.ascontiguousarray(samples, dtype="<i2").tobytes()).hexdigest()
+
+
+def duration_s(samples: np.ndarray) -> float:
+    """Length of 16 kHz samples in seconds."""
+    return len(samples) / SAMPLE_RATE_HZ

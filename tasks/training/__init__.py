@@ -1,0 +1,1 @@
+"""Fine-tuning: the plan, the trainer in its own process, its outputs."""

@@ -1,0 +1,59 @@
+"""What the training process tells its parent: one JSON object a line on standard output. Everything else it prints is log."""
+
+import sys
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.contracts import Contract
+
+
+class Step(Contract):
+    """An optimizer step was made."""
+
+    kind: Literal["step"] = "step"
+    step: int
+    steps: int
+    loss: str
+
+
+class Stopped(Contract):
+    """A signal came; a checkpoint was written at this step."""
+
+    kind: Literal["stopped"] = "stopped"
+    step: int
+
+
+class Failed(Contract):
+    """A user error: its class name, what was wrong, what to do."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    problem: str
+    fix: str
+
+
+class Finished(Contract):
+    """The run is complete and its outputs are written."""
+
+    kind: Literal["finished"] = "finished"
+
+
+Message = Step | Stopped | Failed | Finished
+_parser: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+def send(message: Message) -> None:
+    """Write a message for the parent."""
+    sys.stdout.write(message.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+def receive(line: str) -> Message | None:
+    """The message in a line, or None where the line is ordinary output."""
+    if not line.startswith('{"kind":'):
+        return None
+    try:
+        return _parser.validate_json(line)
+    except ValidationError:
+        return None

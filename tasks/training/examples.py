@@ -1,0 +1,98 @@
+"""Rows of the plan as model inputs.
+
+Every batch holds prompts through [TRANSCRIBE], transcripts and end tokens, padded on the left; labels are -100 on all but transcript
+and end token. Logits are computed only where labels are: the last K positions, K = longest target + 1, because position t predicts
+token t + 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from tasks.contracts import Utterance
+from tasks.speech.audio import load_clip
+from tasks.training.plan import PlanRow
+from tasks.voxtral.features import mel_windows
+from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import VoxtralProcessor
+
+IGNORED_LABEL = -100
+_CACHED_FEATURE_BYTES = 2 << 30
+
+
+class Example(TypedDict):
+    """One training example before padding."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+    features: "torch.Tensor"  # (1, mel bins, frames)
+
+
+class PlannedExamples:
+    """The plan as a map-style dataset: example i is the same in every process and every attempt.
+
+    Features are kept in memory up to 2 GiB, so that later epochs need not compute them.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[PlanRow],
+        utterances: Mapping[str, Utterance],
+        clips: Mapping[str, Path],
+        processor: "VoxtralProcessor",
+        prompt: VoxtralPrompt,
+    ) -> None:
+        self.rows = rows
+        self.utterances = utterances
+        self.prompt = prompt
+        feature_bytes = prompt.window_frames * processor.feature_extractor.feature_size * 4
+
+        @lru_cache(maxsize=_CACHED_FEATURE_BYTES // feature_bytes)
+        def features(utterance: str) -> "torch.Tensor":
+            return mel_windows(load_clip(clips[utterance]), processor, prompt.window_samples)
+
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        row = self.rows[index]
+        return Example(
+            prompt=self.prompt.prompt(row.language),
+            target=self.prompt.target(self.utterances[row.utterance].text),
+            features=self._features(row.utterance),
+        )
+
+
+def collate(examples: Sequence[Example]) -> dict[str, Any]:
+    """Pad a batch on the left.
+
+    Returns:
+        input_ids and attention_mask (batch, length), labels (batch, K), input_features (batch, mel bins, frames), and
+        logits_to_keep = K.
+
+    """
+    import torch
+
+    length = max(len(example["prompt"]) + len(example["target"]) for example in examples)
+    kept = max(len(example["target"]) for example in examples) + 1
+    input_ids = torch.full((len(examples), length), PAD_TOKEN)
+    attention_mask = torch.zeros((len(examples), length), dtype=torch.long)
+    labels = torch.full((len(examples), kept), IGNORED_LABEL)
+    for row, example in enumerate(examples):
+        tokens = torch.tensor(example["prompt"] + example["target"])
+        input_ids[row, -len(tokens) :] = tokens
+        attention_mask[row, -len(tokens) :] = 1
+        labels[row, -len(example["target"]) :] = torch.tensor(example["target"])
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "labels": labels,
+        "input_features": torch.cat([example["features"] for example in examples]),
+        "logits_to_keep": kept,
+    }

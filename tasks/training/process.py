@@ -1,0 +1,120 @@
+"""The training process: `python -m tasks.training.process SPEC.json`.
+
+A process of its own, so that its memory dies with it, a crash takes nothing else along, and a signal reaches it alone. It dies with
+its parent (Linux), after writing a checkpoint.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.errors import ModelError, TrainingError, VoxFactoryError
+from infra.storage import disk_errors
+from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split
+from tasks.training import channel
+from tasks.training.options import TrainingOptions
+from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import VoxtralForConditionalGeneration
+
+
+class TrainingSpec(Contract):
+    """Everything that a run needs: it is written beside the run and is the process's only argument."""
+
+    folder: Path
+    base: Checkpoint
+    dataset: DatasetVersion
+    replay: tuple[DatasetVersion, ...] = ()  # their training sides are mixed in against forgetting
+    options: TrainingOptions
+
+
+def main(spec_path: Path) -> int:
+    """Train; returns the exit code."""
+    spec = TrainingSpec.model_validate_json(spec_path.read_text())
+    _log_to(spec.folder / "training_results" / "training.log")
+    try:
+        with disk_errors(spec.folder):
+            channel.send(_train(spec))
+    except VoxFactoryError as error:
+        channel.send(channel.Failed(error=type(error).__name__, problem=error.problem, fix=error.fix))
+        return error.exit_code
+    return 0
+
+
+def _train(spec: TrainingSpec) -> channel.Message:
+    from transformers import set_seed
+
+    from tasks.dataset.version import read_utterances
+    from tasks.training.examples import PlannedExamples, collate
+    from tasks.training.outputs import write_outputs
+    from tasks.training.plan import make_plan, write_plan
+    from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, training_arguments
+    from tasks.voxtral.prompt import VoxtralPrompt
+
+    started = time.monotonic()
+    stop = StopOnSignal()
+    options = spec.options
+    set_seed(options.seed)
+    base = spec.base
+    if base.is_adapter:
+        raise ModelError(
+            f"{base.name} is an adapter, which cannot be the base of another", "Name its base model, or merge it first"
+        )
+    model = _model(base, options)
+    processor = load_processor(base)
+    prompt = VoxtralPrompt(processor, model.config)
+
+    utterances, clips = {}, {}
+    for version in (spec.dataset, *spec.replay):
+        for utterance in read_utterances(version, Split.TRAIN):
+            utterances[utterance.id] = utterance
+            clips[utterance.id] = version.folder / utterance.audio_path
+    plan = make_plan(list(utterances.values()), options, prompt.window_s)
+    write_plan(plan, spec.folder)
+
+    arguments = training_arguments(spec.folder, options, on_gpu=default_device().type == "cuda")
+    trainer = PlannedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=PlannedExamples(plan.rows, utterances, clips, processor, prompt),
+        eval_dataset=PlannedExamples(plan.validation, utterances, clips, processor, prompt),
+        data_collator=collate,
+        callbacks=[stop, Report()],
+    )
+    resumed = last_checkpoint(spec.folder)
+    result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
+        return channel.Stopped(step=trainer.state.global_step)
+    if not result.training_loss < float("inf"):  # NaN compares false
+        raise TrainingError(f"The loss became {result.training_loss}", "Lower learning_rate and train again")
+    write_outputs(trainer, processor, spec, plan, time.monotonic() - started)
+    return channel.Finished()
+
+
+def _model(base: Checkpoint, options: TrainingOptions) -> "VoxtralForConditionalGeneration | PeftModel":
+    import torch
+
+    from tasks.voxtral.lora import add_adapters, train_every_weight
+
+    device = default_device()
+    # Full fine-tuning updates the weights themselves: bfloat16 would round small updates away.
+    dtype = default_dtype(device) if options.method is Method.LORA else torch.float32
+    model = load_model(base, device, dtype)
+    if options.method is Method.LORA:
+        return add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
+    train_every_weight(model)
+    return model
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.captureWarnings(True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

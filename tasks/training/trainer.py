@@ -1,0 +1,109 @@
+"""transformers' Trainer, fed from the plan, stopped gracefully, and resumed exactly.
+
+A checkpoint counts only once its mark is written, so one torn by kill -9 is never resumed from. SIGTERM or SIGINT ends the step at
+hand, writes a checkpoint and stops; the next attempt goes on at the next row of the plan.
+"""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tasks.contracts import Method
+from tasks.training import channel
+from tasks.training.options import TrainingOptions
+
+_COMPLETE = "complete"  # the mark: written last, after everything else of a checkpoint
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns SIGTERM and SIGINT into: finish the step, write a checkpoint, stop."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.stopped = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """End after this step, with a checkpoint, if a signal came."""
+        if self.stopped:
+            control.should_save = True
+            control.should_training_stop = True
+
+
+class Report(TrainerCallback):
+    """Tells the parent process how far training is, marks complete checkpoints, evaluates the last step too."""
+
+    def __init__(self) -> None:
+        self._loss = ""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Report the step; make the last one a checkpoint with a validation loss."""
+        channel.send(channel.Step(step=state.global_step, steps=state.max_steps, loss=self._loss))
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+            control.should_save = True
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
+        """Remember the last training loss."""
+        if logs and "loss" in logs:
+            self._loss = f"loss {float(logs['loss']):.3f}"
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Mark the checkpoint as complete."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+class PlannedTrainer(Trainer):
+    """A Trainer that takes the rows in the order of the plan."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        from torch.utils.data import SequentialSampler
+
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+
+def training_arguments(folder: Path, options: TrainingOptions, on_gpu: bool) -> TrainingArguments:
+    """The Trainer's own arguments. The plan holds all epochs, so that the Trainer sees a single one."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        max_steps=options.max_steps or -1,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=options.warmup_share,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.gradient_clip,
+        optim="adamw_torch_fused",
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=on_gpu and options.method is Method.FULL,
+        seed=options.seed,
+        data_seed=options.seed,
+        save_strategy="steps",
+        save_steps=options.checkpoint_steps,
+        save_total_limit=2,
+        eval_strategy="steps",
+        eval_steps=options.checkpoint_steps,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        logging_steps=10,
+        remove_unused_columns=False,
+        dataloader_pin_memory=on_gpu,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run, if there is one."""
+    complete = [mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

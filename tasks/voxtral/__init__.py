@@ -1,0 +1,1 @@
+"""The model: checkpoints, prompts, features, batches, adapters, transcription, and the tiny model."""

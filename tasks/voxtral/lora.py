@@ -1,0 +1,59 @@
+"""What is trained and what is not: adapters on the language model only, or every weight but the sinusoid table.
+
+A list of module names always reaches into the audio tower, whose attention has q_proj, k_proj and v_proj too; hence a pattern, and
+a check on the names that result.
+"""
+
+from typing import TYPE_CHECKING
+
+from infra.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, VoxtralForConditionalGeneration
+
+_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+_PROJECTOR = r".*multi_modal_projector\.linear_\d+"
+_SINUSOIDS = "embed_positions"
+
+
+def add_adapters(model: "VoxtralForConditionalGeneration", rank: int, alpha: int, dropout: float, projector: bool) -> "PeftModel":
+    """Put LoRA adapters on the language model's attention and MLP, and on the projector if asked.
+
+    Raises:
+        ModelError: an adapter landed in the audio tower, or nowhere.
+
+    """
+    from peft import LoraConfig, get_peft_model
+
+    pattern = f"({_LAYERS}|{_PROJECTOR})" if projector else _LAYERS
+    adapted = get_peft_model(
+        model, LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern)
+    )
+    check_adapters(adapted)
+    return adapted
+
+
+def check_adapters(model: "PeftModel") -> None:
+    """Every trainable weight must be an adapter outside the audio tower, and there must be some.
+
+    Raises:
+        ModelError: names the first weight that is not.
+
+    """
+    names = trainable_names(model)
+    stray = [name for name in names if "audio_tower" in name or "lora_" not in name]
+    if stray or not names:
+        problem = f"{stray[0]} would be trained" if stray else "No adapter was placed"
+        raise ModelError(f"{problem}: the checkpoint's layers are not named as Voxtral's", "Use a Voxtral checkpoint")
+
+
+def train_every_weight(model: "VoxtralForConditionalGeneration") -> None:
+    """Full fine-tuning: everything but the encoder's fixed sinusoid table, which loading turns trainable."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(_SINUSOIDS not in name)
+
+
+def trainable_names(model: "PreTrainedModel | PeftModel") -> list[str]:
+    """Names of the weights that training will change."""
+    return [name for name, weight in model.named_parameters() if weight.requires_grad]

@@ -1,0 +1,47 @@
+"""Every test has a home of its own; nothing leaves loopback."""
+
+import os
+
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.settings import settings
+from tasks.contracts import Checkpoint, DatasetVersion
+from tests.builders.speech import digit_version
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """VOXFACTORY_HOME of this test."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("VOXFACTORY_HOME", str(folder))
+    monkeypatch.setenv("VOXFACTORY_PROCESSES", "1")
+    settings.cache_clear()
+    yield folder
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DatasetVersion:
+    """24 clips of German digits by four voices, divided by speaker. Read only."""
+    return digit_version(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Checkpoint:
+    """The checkpoint that is shipped."""
+    from tasks.voxtral.checkpoint import find_checkpoint
+
+    return find_checkpoint("voxfactory-tiny")
