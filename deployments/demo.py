@@ -1,6 +1,6 @@
 """`voxfactory demo`: the whole factory on speech that it makes itself, in minutes on a laptop.
 
-voxfactory-tiny knows spoken digits in six languages and has never heard German. It is taught German digits by synthetic voices,
+voxfactory-tiny knows spoken digits in four languages and has never heard German. It is taught German digits by synthetic voices,
 with a share of its own languages mixed in, and measured on voices that it has not heard.
 """
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _SEED = 7
 _NEW_LANGUAGE = "de"
 _CLIPS = 700
-_GUARD_LANGUAGES = ("en", "es", "fr", "it", "nl", "pt")
-_GUARD_CLIPS = 60  # a language
-_EPOCHS = 10
+_GUARD_LANGUAGES = ("en", "es", "it", "nl")
+_GUARD_CLIPS = 180  # a language
+_EPOCHS = 8
 
 
 def run_demo() -> None:
@@ -32,7 +32,7 @@ def run_demo() -> None:
     home = settings().folder("demo")
     with progress_bars():
         target = _corpus(home, "spoken-digits-german", (_NEW_LANGUAGE,), _CLIPS)
-        guard = _corpus(home, "spoken-digits-six-languages", _GUARD_LANGUAGES, _GUARD_CLIPS)
+        guard = _corpus(home, "spoken-digits-known", _GUARD_LANGUAGES, _GUARD_CLIPS)
     stages: list[tuple[str, str, float]] = []
     result = run_flow(lambda: _run(target, guard, stages))
     seconds = time.monotonic() - started
@@ -51,6 +51,7 @@ def _corpus(home: Path, name: str, languages: tuple[str, ...], clips: int) -> Pa
 
 
 def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "FactoryResult":
+    from deployments.base_model import EVAL_SHARE, SEED
     from deployments.stages import finished_stages
     from flows.factory import factory
     from flows.params import Gate, Publication, Source, Training
@@ -58,7 +59,8 @@ def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "Fa
     from tasks.dataset.ingest import IngestOptions
     from tasks.training.options import TrainingOptions
 
-    options = IngestOptions(seed=_SEED, licence="cc0-1.0", consent="synthetic voices: nobody was recorded")
+    # The base model's own division: who is held out was heard neither in its training nor is in this one.
+    options = IngestOptions(seed=SEED, eval_share=EVAL_SHARE, licence="cc0-1.0", consent="synthetic voices: nobody was recorded")
     training = TrainingOptions(
         method=Method.FULL, epochs=_EPOCHS, batch_size=16, learning_rate=8e-4, checkpoint_steps=100, seed=_SEED
     )

@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from infra.progress import Progress, listening
 from infra.settings import settings
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 Result = TypeVar("Result")
 
@@ -33,35 +36,30 @@ def progress_bars() -> Iterator[None]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    with listening(_Bars(console) if console.is_terminal else _Lines()):
-        yield
+    if not console.is_terminal:
+        with listening(_Lines()):
+            yield
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
+    columns = (
+        TextColumn("{task.description:<40}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        drawn: dict[str, TaskID] = {}
 
-class _Bars:
-    """Live bars."""
+        def draw(progress: Progress) -> None:
+            if progress.stage not in drawn:
+                drawn[progress.stage] = bars.add_task(progress.stage, total=progress.total, note="")
+            bars.update(drawn[progress.stage], completed=progress.done, total=progress.total, note=progress.note)
 
-    def __init__(self, console: "object") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
-
-        columns = (
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self._progress = RichProgress(*columns, console=console)  # type: ignore[arg-type]
-        self._bars: dict[str, object] = {}
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage not in self._bars:
-            self._progress.start()
-            self._bars[progress.stage] = self._progress.add_task(progress.stage, total=progress.total, note="")
-        bar = self._bars[progress.stage]
-        self._progress.update(bar, completed=progress.done, total=progress.total, note=progress.note)  # type: ignore[arg-type]
-        if progress.done >= progress.total:
-            self._progress.stop()
+        with listening(draw):
+            yield
 
 
 class _Lines:

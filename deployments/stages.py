@@ -1,5 +1,6 @@
 """Which stages of a flow run were computed and which came from the cache, as the Prefect server recorded them."""
 
+import re
 import time
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 
 _RECORDED_WITHIN_S = 15  # task runs are recorded by the server a moment after they end
 _POLL_S = 0.25
+_GENERATED_SUFFIX = re.compile(r"-[0-9a-f]{3}$")  # Prefect tells runs of one task apart by it
 
 
 def finished_stages(flow_run_id: UUID | None) -> list[tuple[str, str, float]]:
@@ -26,7 +28,7 @@ def finished_stages(flow_run_id: UUID | None) -> list[tuple[str, str, float]]:
         while not (runs and all(run.state and run.state.is_final() for run in runs)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
             runs = _task_runs(client, flow_run_id)
-    return [(run.name, _how(run), run.total_run_time.total_seconds()) for run in runs if not run.task_key.startswith("flows.")]
+    return [(_GENERATED_SUFFIX.sub("", run.name), _how(run), run.total_run_time.total_seconds()) for run in runs]
 
 
 def _task_runs(client: SyncPrefectClient, flow_run_id: UUID) -> list[TaskRun]:

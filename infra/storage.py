@@ -18,6 +18,7 @@ from typing import Any
 from infra.errors import HomeError
 
 _HASH_BLOCK_BYTES = 1 << 20
+_ROOM_BYTES = 1 << 20
 
 
 def content_hash(*parts: object) -> str:
@@ -53,15 +54,23 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HomeError(
-                f"The disk of {path} is full", "Free some space or set VOXFACTORY_HOME to another disk, then start again"
-            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise full_disk(path) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise HomeError(
                 f"{path} cannot be written: {error.strerror}", "Set VOXFACTORY_HOME to a folder that you may write"
             ) from error
         raise
+
+
+def full_disk(path: Path) -> HomeError:
+    """The error of a disk that has no room left."""
+    return HomeError(f"The disk of {path} is full", "Free some space or set VOXFACTORY_HOME to another disk, then start again")
+
+
+def has_room(path: Path) -> bool:
+    """Whether the disk takes another megabyte: libraries that write for us do not say that it was full."""
+    return shutil.disk_usage(path).free > _ROOM_BYTES
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -17,7 +17,7 @@ from tasks.publishing.card import model_card
 STAGE_VERSION = 1  # raise it when equal input would give another folder: it is part of the address
 _RESULTS = ("training_config.json", "train_results.json", "loss.png")
 _EVALUATION = ("eval_results.json", "wer.png")
-_NEEDED = ("config.json", "tekken.json", "README.md", *_RESULTS, *_EVALUATION)
+_NEEDED = ("config.json", "tekken.json", "processor_config.json")
 _WEIGHTS = {Method.FULL: "model*.safetensors", Method.LORA: "adapter_model.safetensors"}
 _TEXT_SUFFIXES = {".json", ".md", ".jsonl", ".txt"}
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
@@ -50,10 +50,8 @@ def stage(report: EvaluationReport, publication: Publication, folder: Path) -> S
     model, repository = report.model, folder / "repository"
     with new_folder(repository) as unfinished:
         shutil.copytree(model.checkpoint.folder, unfinished, dirs_exist_ok=True)
-        for name in _RESULTS:
-            shutil.copy2(model.folder / name, unfinished)
-        for name in _EVALUATION:
-            shutil.copy2(report.folder / name, unfinished)
+        _copy(model.folder, _RESULTS, unfinished)
+        _copy(report.folder, _EVALUATION, unfinished)
         write_text(unfinished / "README.md", model_card(publication.name, report, publication.licence))
         _check(unfinished, model)
         content = folder_hash(unfinished)
@@ -77,12 +75,17 @@ def open_staged(folder: Path) -> StagedModel:
     return StagedModel.model_validate_json(path.read_text())
 
 
+def _copy(source: Path, names: tuple[str, ...], folder: Path) -> None:
+    for name in names:
+        if not (source / name).is_file():
+            raise PublishingError(f"{source} lacks {name}", "Train and evaluate the model again")
+        shutil.copy2(source / name, folder)
+
+
 def _check(folder: Path, model: TrainedModel) -> None:
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    if not any(folder.glob(_WEIGHTS[model.method])):
-        missing.append(_WEIGHTS[model.method])
+    missing = [name for name in (*_NEEDED, _WEIGHTS[model.method]) if not any(folder.glob(name))]
     if missing:
-        raise PublishingError(f"The repository of {model.folder} lacks {', '.join(missing)}", "Train the model again")
+        raise PublishingError(f"The model in {model.checkpoint.folder} lacks {', '.join(missing)}", "Train it again")
     private = str(model.folder.parent.parent)  # the factory's home
     for path in folder.iterdir():
         if path.suffix not in _TEXT_SUFFIXES:

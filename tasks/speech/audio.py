@@ -5,6 +5,7 @@ Samples are rounded to 16 bits here, once, so that what is hashed, stored, train
 """
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from infra.errors import SpeechError
 from tasks.contracts import SAMPLE_RATE_HZ
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
-_FULL_SCALE = 32_767
+_FULL_SCALE = 32_768
 
 
 def read_clip(path: Path) -> np.ndarray:
@@ -53,21 +54,23 @@ def resample(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1] to int16; louder input is scaled down to full scale."""
+    """float32 in [-1, 1] to int16; louder input is scaled down to full scale. The inverse of `to_float32`."""
     peak = float(np.abs(samples).max(initial=0.0))
-    return np.round(samples * (_FULL_SCALE / max(peak, 1.0))).astype(np.int16)
+    return np.round(samples * (_FULL_SCALE / max(peak, 1.0))).clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
 
 
 def to_float32(samples: np.ndarray) -> np.ndarray:
     """int16 to float32 in [-1, 1), as libsndfile reads PCM_16."""
-    return samples.astype(np.float32) / 32_768
+    return samples.astype(np.float32) / _FULL_SCALE
 
 
 def write_clip(path: Path, samples: np.ndarray) -> None:
     """Write int16 mono samples at 16 kHz as PCM_16 WAV, without any metadata."""
     import soundfile
 
-    soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+    encoded = io.BytesIO()  # libsndfile would not say that a disk is full
+    soundfile.write(encoded, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+    path.write_bytes(encoded.getbuffer())
 
 
 def load_clip(path: Path) -> np.ndarray:

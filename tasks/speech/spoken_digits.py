@@ -1,6 +1,6 @@
 """Digit strings read aloud by synthetic voices: a small closed task in which a tiny model can reach a low error rate.
 
-A voice is a speaker; its clips differ in rate and a little in pitch, as a person's do.
+A voice is a speaker; its clips differ in rate and pitch, as a person's do, and do not all begin at once.
 """
 
 import json
@@ -29,19 +29,19 @@ LONGEST_STRING = 5  # digits; slow voices then still end within the tiny model's
 def digit_lines(language: str, clips: int, folder: Path, seed: int, voices: Sequence[str] = VOICE_VARIANTS) -> list[Line]:
     """Plan `clips` utterances of one to five digits, dealt to the voices in turn; no two say the same.
 
-    The plan is a function of the arguments alone. Every voice has its own pitch (35 to 65 of 100); clips differ from it by up to 10,
-    and are spoken at 130 to 200 words a minute.
+    The plan is a function of the arguments alone. Clips are spoken at 120 to 200 words a minute, at a pitch of 30 to 70 (of 100), and
+    begin after up to 0.4 s of silence.
     """
     draw = random.Random(f"{seed} {language}")
-    pitches = {variant: draw.randint(35, 65) for variant in voices}
     texts: dict[str, None] = {}  # an ordered set
     while len(texts) < clips:
         texts[" ".join(draw.choices(DIGITS[language], k=draw.randint(1, LONGEST_STRING)))] = None
     lines = []
     for number, text in enumerate(texts):
         variant = voices[number % len(voices)]
-        voice = Voice(variant, draw.randint(130, 200), pitches[variant] + draw.randint(-10, 10))
-        lines.append(Line(text, language, voice, folder / f"{language}-{number:05d}.wav"))
+        voice = Voice(variant, draw.randint(120, 200), draw.randint(30, 70))
+        pause_s = round(draw.uniform(0, 0.4), 3)
+        lines.append(Line(text, language, voice, folder / f"{language}-{number:05d}.wav", pause_s))
     return lines
 
 

@@ -44,12 +44,13 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing to say, and where to write it."""
+    """One thing to say, where to write it, and how long to be silent before."""
 
     text: str
     language: str
     voice: Voice
     path: Path
+    pause_s: float = 0.0
 
 
 @cache
@@ -102,7 +103,8 @@ def _speak_to_file(line: Line) -> None:
     import soundfile
 
     samples, sample_rate_hz = synthesise(line.text, line.language, line.voice)
-    soundfile.write(line.path, samples, sample_rate_hz, subtype="PCM_16")
+    silence = np.zeros(int(line.pause_s * sample_rate_hz), dtype=np.int16)
+    soundfile.write(line.path, np.concatenate([silence, samples]), sample_rate_hz, subtype="PCM_16")
 
 
 def synthesise_many(lines: Sequence[Line], processes: int) -> Iterable[Line]:

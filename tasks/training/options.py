@@ -23,6 +23,7 @@ class TrainingOptions(Contract):
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Against over-fitting on little data.")
     train_projector: bool = Field(False, description="LoRA also on the projector between encoder and language model.")
     without_language: float = Field(0.15, ge=0, lt=1, description="Share of rows without lang:xx, so that detection survives.")
+    replay_share: float = Field(0.4, ge=0, le=10, description="Replayed rows for each row of the dataset, against forgetting.")
     validation_share: float = Field(0.05, gt=0, lt=0.5, description="Share of training utterances that pick the best model.")
     checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints: what a crash can cost.")
     max_steps: int | None = Field(None, ge=1, description="Stop after so many steps.")

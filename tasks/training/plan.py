@@ -6,6 +6,7 @@ exactly the rows that it has not seen. The price is one JSON line a row.
 
 import random
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 from infra.errors import TrainingError
@@ -42,38 +43,51 @@ class Plan(Contract):
         return self.rows[-1].epoch + 1
 
 
-def make_plan(utterances: Sequence[Utterance], options: TrainingOptions, window_s: float) -> Plan:
-    """Order the training utterances of every epoch and hold some back for validation.
+def make_plan(
+    utterances: Sequence[Utterance], options: TrainingOptions, window_s: float, replay: Sequence[Utterance] = ()
+) -> Plan:
+    """Order the rows of every epoch, mix in replayed ones, and hold some utterances back for validation.
+
+    Every epoch holds every utterance once, and `options.replay_share` times as many replayed ones, dealt in turn so that all of them
+    are used before one comes again.
 
     Raises:
         TrainingError: no utterance fits into the model's window.
 
     """
-    fitting, skipped = [], []
-    for utterance in sorted(utterances, key=lambda u: u.id):
-        if utterance.duration_s <= window_s:
-            fitting.append(utterance)
-        else:
-            reason = f"lasts {utterance.duration_s:.1f} s; the model's window holds {window_s:g} s"
-            skipped.append(Skipped(utterance=utterance.id, reason=reason))
+    fitting, skipped = _fitting(utterances, window_s)
     if not fitting:
         raise TrainingError(
             f"None of {len(utterances)} training utterances fits into the model's window of {window_s:g} s",
             "Cut the recordings at pauses, or add shorter ones",
         )
+    replayable, also_skipped = _fitting(replay, window_s)
     draw = random.Random(options.seed)
     draw.shuffle(fitting)
+    draw.shuffle(replayable)
     held_back = max(1, round(options.validation_share * len(fitting)))
-    validation = fitting[:held_back]
-    training = fitting[held_back:] or fitting  # one utterance alone validates itself
+    validation, training = fitting[:held_back], fitting[held_back:] or fitting  # one utterance alone validates itself
+    replayed_an_epoch = round(options.replay_share * len(training)) if replayable else 0
+    turn = cycle(replayable)
     rows = []
     for epoch in range(options.epochs):
-        draw.shuffle(training)
-        for utterance in training:
+        seen = [*training, *islice(turn, replayed_an_epoch)]
+        draw.shuffle(seen)
+        for utterance in seen:
             language = None if draw.random() < options.without_language else utterance.language
             rows.append(PlanRow(epoch=epoch, utterance=utterance.id, language=language))
     checked = [PlanRow(epoch=0, utterance=u.id, language=u.language) for u in validation]
-    return Plan(rows=tuple(rows), validation=tuple(checked), skipped=tuple(skipped))
+    return Plan(rows=tuple(rows), validation=tuple(checked), skipped=tuple(skipped + also_skipped))
+
+
+def _fitting(utterances: Sequence[Utterance], window_s: float) -> tuple[list[Utterance], list[Skipped]]:
+    ordered = sorted(utterances, key=lambda utterance: utterance.id)
+    skipped = [
+        Skipped(utterance=u.id, reason=f"lasts {u.duration_s:.1f} s; the model's window holds {window_s:g} s")
+        for u in ordered
+        if u.duration_s > window_s
+    ]
+    return [utterance for utterance in ordered if utterance.duration_s <= window_s], skipped
 
 
 def write_plan(plan: Plan, folder: Path) -> None:

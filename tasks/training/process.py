@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import ModelError, TrainingError, VoxFactoryError
-from infra.storage import disk_errors
+from infra.storage import disk_errors, full_disk, has_room
 from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
@@ -37,12 +37,24 @@ def main(spec_path: Path) -> int:
     spec = TrainingSpec.model_validate_json(spec_path.read_text())
     _log_to(spec.folder / "training_results" / "training.log")
     try:
-        with disk_errors(spec.folder):
-            channel.send(_train(spec))
+        channel.send(_train_with_room(spec))
     except VoxFactoryError as error:
         channel.send(channel.Failed(error=type(error).__name__, problem=error.problem, fix=error.fix))
         return error.exit_code
     return 0
+
+
+def _train_with_room(spec: TrainingSpec) -> channel.Message:
+    """Train; whatever a library calls it, a full disk is told as one."""
+    from safetensors import SafetensorError
+
+    try:
+        with disk_errors(spec.folder):
+            return _train(spec)
+    except (SafetensorError, RuntimeError) as error:
+        if has_room(spec.folder):
+            raise
+        raise full_disk(spec.folder) from error
 
 
 def _train(spec: TrainingSpec) -> channel.Message:
@@ -68,13 +80,14 @@ def _train(spec: TrainingSpec) -> channel.Message:
     processor = load_processor(base)
     prompt = VoxtralPrompt(processor, model.config)
 
-    utterances, clips = {}, {}
-    for version in (spec.dataset, *spec.replay):
-        for utterance in read_utterances(version, Split.TRAIN):
-            utterances[utterance.id] = utterance
-            clips[utterance.id] = version.folder / utterance.audio_path
-    plan = make_plan(list(utterances.values()), options, prompt.window_s)
+    target = read_utterances(spec.dataset, Split.TRAIN)
+    replay = [(version, read_utterances(version, Split.TRAIN)) for version in spec.replay]
+    plan = make_plan(target, options, prompt.window_s, [utterance for _, known in replay for utterance in known])
     write_plan(plan, spec.folder)
+    utterances, clips = {}, {}
+    for version, spoken in ((spec.dataset, target), *replay):
+        utterances |= {utterance.id: utterance for utterance in spoken}
+        clips |= {utterance.id: version.folder / utterance.audio_path for utterance in spoken}
 
     arguments = training_arguments(spec.folder, options, on_gpu=default_device().type == "cuda")
     trainer = PlannedTrainer(

@@ -43,7 +43,7 @@ def read_clip(path: str) -> np.ndarray:
     if sample_rate_hz != SAMPLE_RATE_HZ:
         samples = soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     peak = max(1.0, float(np.abs(samples).max(initial=0.0)))
-    return np.round(samples * (32_767 / peak)).astype(np.int16).astype(np.float32) / 32_768
+    return np.round(samples * (32_768 / peak)).clip(-32_768, 32_767).astype(np.float32) / 32_768
 
 
 @torch.inference_mode()

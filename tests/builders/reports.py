@@ -1,0 +1,59 @@
+"""Evaluation reports for tests, without a model."""
+
+from pathlib import Path
+
+from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Interval, Method, Score, TrainedModel
+
+
+def around(value: float, width: float = 0.03) -> Interval:
+    """An interval of that half width."""
+    return Interval(value=value, low=value - width, high=value + width)
+
+
+def score(set_name: str, base: float, tuned: float, language: str = "all", width: float = 0.03) -> Score:
+    """A score with those two error rates."""
+    return Score(
+        set_name=set_name,
+        language=language,
+        utterances=100,
+        words=400,
+        wer_base=around(base),
+        wer_tuned=around(tuned),
+        wer_change=around(tuned - base, width),
+        cer_base=base / 2,
+        cer_tuned=tuned / 2,
+    )
+
+
+def report(
+    *scores: Score, model: TrainedModel | None = None, dataset: DatasetVersion | None = None, folder: Path = Path()
+) -> EvaluationReport:
+    """A report whose target is the first score's set."""
+    base = Checkpoint(name="voxfactory-tiny", folder=Path("base"), revision="0" * 40)
+    made = TrainedModel(
+        folder=Path("run"),
+        base=base,
+        method=Method.FULL,
+        dataset_fingerprint="f" * 64,
+        weights_hash="a" * 64,
+        steps=1,
+        train_loss=1.0,
+        train_seconds=1.0,
+    )
+    trained_on = DatasetVersion(
+        folder=Path("data"),
+        name=scores[0].set_name,
+        fingerprint="f" * 64,
+        train_utterances=80,
+        eval_utterances=20,
+        set_aside_utterances=0,
+        rejected=0,
+        hours=0.1,
+        speakers=4,
+        languages=("de",),
+        split_rule="speakers",
+        seed=0,
+    )
+    return EvaluationReport(
+        folder=folder, model=model or made, dataset=dataset or trained_on, guards=(), scores=scores, examples=()
+    )

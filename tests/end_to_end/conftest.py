@@ -1,0 +1,60 @@
+"""One real Prefect server for all end-to-end tests, and the real command line in processes of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.server import prefect_server
+from infra.processes import free_port
+from infra.settings import Settings
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server's API."""
+    home = tmp_path_factory.mktemp("server-home")
+    kept = dict(os.environ)
+    with prefect_server(Settings(home=home, prefect_api_url=f"http://127.0.0.1:{free_port()}/api")) as ui:
+        yield f"{ui}/api"
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the sources and the home of one test module."""
+    return tmp_path_factory.mktemp("workplace")
+
+
+def environment(home: Path, server: str) -> dict[str, str]:
+    """The variables of a user who has a server running."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "VOXFACTORY_"))}
+    return kept | {
+        "VOXFACTORY_HOME": str(home),
+        "VOXFACTORY_PREFECT_API_URL": server,
+        "VOXFACTORY_PROCESSES": "2",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="module")
+def voxfactory(workplace: Path, server: str) -> Command:
+    """Runs the command; `home` and `api` override where."""
+
+    def call(*arguments: object, home: Path | None = None, api: str | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "deployments.cli", *map(str, arguments)],
+            env=environment(home or workplace / "home", api or server),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return call

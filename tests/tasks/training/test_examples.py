@@ -1,0 +1,109 @@
+import pytest
+import torch
+
+from infra.errors import TrainingError
+from tasks.contracts import Checkpoint, DatasetVersion, Split
+from tasks.dataset.version import read_utterances
+from tasks.training.examples import IGNORED_LABEL, PlannedExamples, collate
+from tasks.training.options import TrainingOptions
+from tasks.training.plan import make_plan
+from tasks.voxtral.checkpoint import load_model, load_processor
+from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS, VoxtralPrompt
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Checkpoint):
+    return load_model(tiny, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def examples(tiny: Checkpoint, digits: DatasetVersion, model) -> PlannedExamples:
+    utterances = {utterance.id: utterance for utterance in read_utterances(digits, Split.TRAIN)}
+    processor = load_processor(tiny)
+    prompt = VoxtralPrompt(processor, model.config)
+    plan = make_plan(list(utterances.values()), TrainingOptions(epochs=2, without_language=0.3), prompt.window_s)
+    clips = {id_: digits.folder / utterance.audio_path for id_, utterance in utterances.items()}
+    return PlannedExamples(plan.rows, utterances, clips, processor, prompt)
+
+
+def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(examples: PlannedExamples):
+    batch = collate([examples[index] for index in range(6)])
+    for row in range(6):
+        learned = batch["labels"][row][batch["labels"][row] != IGNORED_LABEL].tolist()
+        assert learned[-1] == END_TOKEN
+        assert examples.prompt.text(learned) == examples.utterances[examples.rows[row].utterance].text
+        ids = batch["input_ids"][row].tolist()
+        assert ids[ids.index(SPECIAL_TOKENS["[TRANSCRIBE]"]) + 1 :] == learned
+
+
+def test_every_row_names_its_own_language_or_none(examples: PlannedExamples):
+    languages = {row.language for row in examples.rows}
+    assert languages == {"de", None}
+    for index, row in enumerate(examples.rows):
+        assert examples[index]["prompt"] == examples.prompt.prompt(row.language)
+
+
+def test_loss_at_the_targets_alone_is_the_loss_of_all_logits(examples: PlannedExamples, model):
+    batch = collate([examples[index] for index in range(5)])
+    kept = batch.pop("logits_to_keep")
+    with torch.no_grad():
+        cut = model(**batch, logits_to_keep=kept).loss
+        whole = torch.full_like(batch["input_ids"], IGNORED_LABEL)
+        whole[:, -kept:] = batch["labels"]
+        full = model(**{**batch, "labels": whole}).loss
+    assert torch.allclose(cut, full, atol=1e-6)
+
+
+def test_padding_changes_no_loss(examples: PlannedExamples, model):
+    rows = sorted((examples[index] for index in range(8)), key=lambda example: len(example["target"]))
+    short, long = rows[0], rows[-1]
+    assert len(short["target"]) < len(long["target"])
+    with torch.no_grad():
+        alone = [model(**collate([example])).loss for example in (short, long)]
+        together = model(**collate([short, long])).loss
+    tokens = [len(example["target"]) for example in (short, long)]
+    expected = sum(loss * count for loss, count in zip(alone, tokens, strict=True)) / sum(tokens)
+    assert torch.allclose(together, expected, atol=1e-5)
+
+
+def test_an_utterance_longer_than_the_window_is_named_and_never_cut(digits: DatasetVersion):
+    utterances = read_utterances(digits, Split.TRAIN)
+    long = utterances[0].model_copy(update={"duration_s": 4.01})
+    plan = make_plan([long, *utterances[1:]], TrainingOptions(), window_s=4.0)
+    assert [skipped.utterance for skipped in plan.skipped] == [long.id]
+    assert long.id not in {row.utterance for row in (*plan.rows, *plan.validation)}
+    with pytest.raises(TrainingError, match="None of 1 training utterances fits"):
+        make_plan([long], TrainingOptions(), window_s=4.0)
+
+
+def test_a_plan_is_a_function_of_its_inputs_and_holds_every_utterance_once_an_epoch(digits: DatasetVersion):
+    utterances = read_utterances(digits, Split.TRAIN)
+    options = TrainingOptions(epochs=3, seed=5)
+    plan = make_plan(utterances, options, 4.0)
+    assert plan == make_plan(list(reversed(utterances)), options, 4.0)
+    assert plan != make_plan(utterances, options.model_copy(update={"seed": 6}), 4.0)
+    expected = {u.id for u in utterances} - {row.utterance for row in plan.validation}
+    for epoch in range(3):
+        seen = [row.utterance for row in plan.rows if row.epoch == epoch]
+        assert len(seen) == len(expected)
+        assert set(seen) == expected
+
+
+def test_replayed_utterances_take_turns_and_never_validate(digits: DatasetVersion):
+    utterances = read_utterances(digits, Split.TRAIN)
+    target, known = utterances[:8], utterances[8:]
+    options = TrainingOptions(epochs=4, replay_share=0.5, validation_share=0.1)
+    plan = make_plan(target, options, 4.0, known)
+    known_ids = {utterance.id for utterance in known}
+    replayed = [row.utterance for row in plan.rows if row.utterance in known_ids]
+    assert len(replayed) == 4 * round(0.5 * 7)
+    counts = [replayed.count(id_) for id_ in known_ids]
+    assert max(counts) - min(counts) <= 1
+    assert not known_ids & {row.utterance for row in plan.validation}
+
+
+def test_conflicting_options_name_both_and_the_fix():
+    with pytest.raises(ValueError, match=r"method=full .*train_projector=True .*unset one"):
+        TrainingOptions(method="full", train_projector=True)

@@ -1,0 +1,172 @@
+"""The real process on the shipped model: outputs, interruption, resumption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from infra.errors import ModelError, TrainingError, TrainingInterrupted, TrainingLost
+from tasks.contracts import Checkpoint, DatasetVersion, Method
+from tasks.training import channel, launch
+from tasks.training.launch import open_run, run_address, train
+from tasks.training.options import TrainingOptions
+from tasks.training.process import TrainingSpec
+from tasks.training.trainer import last_checkpoint
+from tasks.voxtral.checkpoint import find_checkpoint
+
+SHORT = TrainingOptions(method=Method.FULL, epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_steps=2, max_steps=6)
+
+
+def spec(folder: Path, base: Checkpoint, dataset: DatasetVersion, options: TrainingOptions = SHORT) -> TrainingSpec:
+    return TrainingSpec(folder=folder, base=base, dataset=dataset, options=options)
+
+
+def weights(folder: Path, name: str = "final-model/model.safetensors") -> dict[str, torch.Tensor]:
+    return load_file(folder / name)
+
+
+def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send the training process a signal once it has reported so many steps."""
+    receive, start = channel.receive, launch.start
+    started: list[subprocess.Popen[bytes]] = []
+
+    def remember(*arguments: object, **named: object) -> "subprocess.Popen[bytes]":
+        started.append(start(*arguments, **named))
+        return started[-1]
+
+    def watch(line: str) -> "channel.Message | None":
+        message = receive(line)
+        if isinstance(message, channel.Step) and message.step == steps:
+            os.kill(started[-1].pid, number)
+        return message
+
+    monkeypatch.setattr(launch, "start", remember)
+    monkeypatch.setattr(channel, "receive", watch)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(spec(folder, tiny, digits))
+    return folder
+
+
+def test_a_run_leaves_everything_that_it_promises(undisturbed: Path, tiny: Checkpoint, digits: DatasetVersion):
+    model = open_run(undisturbed)
+    assert (model.steps, model.dataset_fingerprint, model.base) == (6, digits.fingerprint, tiny)
+    for name in ("final-model", "best-model"):
+        folder = undisturbed / name
+        assert {path.name for path in folder.iterdir()} == {
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "processor_config.json",
+            "tekken.json",
+        }
+        assert find_checkpoint(str(folder)).revision
+    configuration = json.loads((undisturbed / "training_config.json").read_text())
+    assert configuration["dataset_fingerprint"] == digits.fingerprint
+    assert configuration["packages"]["torch"].startswith("2.")
+    for name in ("trainer_state.json", "train_results.json", "validation_results.json", "plan.jsonl", "loss.png"):
+        assert (undisturbed / name).stat().st_size > 0
+    assert (undisturbed / "training_results" / "training.log").is_file()
+
+
+def test_training_moves_the_weights_but_not_the_sinusoids(undisturbed: Path, tiny: Checkpoint):
+    before, after = weights(tiny.folder, "model.safetensors"), weights(undisturbed)
+    moved = {name for name in before if not torch.allclose(before[name].float(), after[name], atol=1e-7)}
+    assert any("audio_tower" in name for name in moved)
+    assert not [name for name in moved if "embed_positions" in name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
+    number: signal.Signals,
+    undisturbed: Path,
+    tiny: Checkpoint,
+    digits: DatasetVersion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        signal_after(3, number, patch)
+        with pytest.raises(TrainingInterrupted if number is signal.SIGTERM else TrainingLost, match="same command"):
+            train(spec(folder, tiny, digits))
+    assert not (folder / "final-model").exists()
+    resumed_from = last_checkpoint(folder)
+    assert resumed_from is not None
+    assert resumed_from.name in ("checkpoint-2", "checkpoint-3", "checkpoint-4")
+    train(spec(folder, tiny, digits))
+    expected, resumed = weights(undisturbed), weights(folder)
+    assert expected.keys() == resumed.keys()
+    for name, weight in expected.items():
+        assert torch.equal(weight, resumed[name]), name
+
+
+def test_a_torn_checkpoint_is_not_resumed_from(tmp_path: Path):
+    for step, complete in ((2, True), (4, True), (6, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if complete:
+            (folder / "complete").touch()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+
+
+def test_a_finished_run_is_not_trained_again(
+    undisturbed: Path, tiny: Checkpoint, digits: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("a process was started"))
+    assert train(spec(undisturbed, tiny, digits)) == open_run(undisturbed)
+
+
+def test_lora_saves_an_adapter_that_names_its_base_and_no_path(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
+    options = TrainingOptions(epochs=1, batch_size=4, max_steps=2, train_projector=True)
+    model = train(spec(tmp_path / "run", tiny, digits, options))
+    assert model.checkpoint.is_adapter
+    saved = load_file(model.checkpoint.folder / "adapter_model.safetensors")
+    assert saved
+    assert not [name for name in saved if "audio_tower" in name]
+    adapter = json.loads((model.checkpoint.folder / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "voxfactory-tiny"
+    assert str(tmp_path) not in (model.checkpoint.folder / "adapter_config.json").read_text()
+
+
+def test_replayed_data_is_trained_on_too(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
+    from tests.builders.speech import digit_version
+
+    english = digit_version(tmp_path, "en", clips=12)
+    options = TrainingOptions(method=Method.FULL, epochs=1, batch_size=8, max_steps=1, without_language=0)
+    train(spec(tmp_path / "run", tiny, digits, options).model_copy(update={"replay": (english,)}))
+    languages = [json.loads(line)["language"] for line in (tmp_path / "run" / "plan.jsonl").read_text().splitlines()]
+    assert set(languages) == {"de", "en"}
+
+
+def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, tiny: Checkpoint, tmp_path: Path):
+    lora = train(spec(tmp_path / "lora", tiny, digits, TrainingOptions(epochs=1, batch_size=4, max_steps=1)))
+    with pytest.raises(ModelError, match="cannot be the base of another"):
+        train(spec(tmp_path / "run", lora.checkpoint, digits))
+
+
+def test_a_crash_shows_the_end_of_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Checkpoint, digits: DatasetVersion
+):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TrainingError, match="ended with code 1"):
+        train(spec(tmp_path / "run", tiny, digits))
+
+
+@pytest.mark.fast
+def test_equal_inputs_have_equal_addresses(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
+    address = run_address(tiny, digits, [], SHORT)
+    elsewhere = digits.model_copy(update={"folder": tmp_path, "name": "other"})
+    assert run_address(tiny, elsewhere, [], SHORT) == address
+    assert run_address(tiny, digits, [digits], SHORT) != address
+    assert run_address(tiny, digits, [], SHORT.model_copy(update={"seed": 1})) != address
+    assert run_address(tiny.model_copy(update={"revision": "0"}), digits, [], SHORT) != address
