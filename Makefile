@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench base-model clean
+.PHONY: help demo test test-fast check bench up base-model clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | column -t -s '	'
@@ -38,6 +38,9 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, prefect.yaml
 
 bench: $(VENV)/.dev ## measurements, as ratios in one run
 	@$(BIN)/python -m tests.benchmarks.start
+
+up: $(VENV)/.demo ## server, deployments and a worker on this machine, for the Prefect UI
+	@$(BIN)/voxfactory up
 
 base-model: $(VENV)/.demo ## train voxfactory-tiny again, about half an hour
 	@$(BIN)/python -m deployments.base_model

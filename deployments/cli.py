@@ -191,6 +191,19 @@ def run(
         raise typer.Exit(3)
 
 
+@app.command()
+def up() -> None:
+    """Start server, deployments and a worker on this machine, for the Prefect UI; Ctrl-C ends them."""
+    import signal
+
+    from deployments.local import local_factory
+    from infra.settings import settings
+
+    with local_factory(settings()) as ui:
+        typer.echo(f"The factory runs: {ui}/deployments. Ctrl-C ends it")
+        signal.pause()
+
+
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
     try:

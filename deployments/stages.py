@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 
 _RECORDED_WITHIN_S = 15  # task runs are recorded by the server a moment after they end
-_POLL_S = 0.25
+_POLL_S = 0.5
 _GENERATED_SUFFIX = re.compile(r"-[0-9a-f]{3}$")  # Prefect tells runs of one task apart by it
 
 
@@ -24,11 +24,17 @@ def finished_stages(flow_run_id: UUID | None) -> list[tuple[str, str, float]]:
         return []
     with get_client(sync_client=True) as client:
         deadline = time.monotonic() + _RECORDED_WITHIN_S
+        before: list[TaskRun] = []
         runs = _task_runs(client, flow_run_id)
-        while not (runs and all(run.state and run.state.is_final() for run in runs)) and time.monotonic() < deadline:
+        while not _settled(before, runs) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-            runs = _task_runs(client, flow_run_id)
+            before, runs = runs, _task_runs(client, flow_run_id)
     return [(_GENERATED_SUFFIX.sub("", run.name), _how(run), run.total_run_time.total_seconds()) for run in runs]
+
+
+def _settled(before: list[TaskRun], runs: list[TaskRun]) -> bool:
+    """Whether every run that the server knows has ended, and no new one appeared between two looks."""
+    return bool(runs) and len(before) == len(runs) and all(run.state and run.state.is_final() for run in runs)
 
 
 def _task_runs(client: SyncPrefectClient, flow_run_id: UUID) -> list[TaskRun]:

@@ -5,6 +5,7 @@ the Hub. A row that cannot be used is a Reject with its reason; the others go on
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,19 @@ def source_hash(source: Path) -> str:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _MANIFEST_SUFFIXES and path.is_file())
+    """The manifests of a folder: a dataset version's data.jsonl, or every table and JSON lines file that names audio."""
+    version = folder / "data.jsonl"
+    if version.is_file():
+        return [version]
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _MANIFEST_SUFFIXES and _names_audio(path))
+
+
+def _names_audio(path: Path) -> bool:
+    try:
+        first = next((record for _, record in _records(path) if isinstance(record, dict)), {})
+        return any(key in first for key in _AUDIO_KEYS)
+    except DatasetError:  # not text: some other file that lies there
+        return False
 
 
 def _from_manifests(manifests: list[Path]) -> list[Row | Reject]:
@@ -88,8 +101,8 @@ def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
         raise DatasetError(f"{manifest} is not UTF-8 text (byte {error.start})", "Save it as UTF-8") from error
     if manifest.suffix.lower() in (".csv", ".tsv"):
         delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ","
-        for number, record in enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), start=2):
-            yield f"{manifest.name}:{number}", record
+        for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+            yield f"{manifest.name} row {number}", record
         return
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():

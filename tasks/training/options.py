@@ -1,6 +1,6 @@
 """Every knob of a training run, each with its trade; conflicts are refused before anything is loaded."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ class TrainingOptions(Contract):
     gradient_accumulation: int = Field(1, ge=1, description="Steps added up before the weights move.")
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="2e-4 suits LoRA; full fine-tuning of the 3B wants 1e-5.")
     warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw", description="adamw_8bit: a quarter of the state's memory, CUDA only."
+    )
     weight_decay: float = Field(0.01, ge=0, description="Pull of the weights towards zero.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of a gradient.")
     lora_rank: int = Field(16, ge=1, description="Higher learns more and weighs more.")

@@ -76,6 +76,9 @@ def _train(spec: TrainingSpec) -> channel.Message:
         raise ModelError(
             f"{base.name} is an adapter, which cannot be the base of another", "Name its base model, or merge it first"
         )
+    on_gpu = default_device().type == "cuda"
+    if options.optimizer == "adamw_8bit" and not on_gpu:
+        raise TrainingError("optimizer=adamw_8bit needs a CUDA GPU, and there is none", "Use optimizer=adamw")
     model = _model(base, options)
     processor = load_processor(base)
     prompt = VoxtralPrompt(processor, model.config)
@@ -89,7 +92,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
         utterances |= {utterance.id: utterance for utterance in spoken}
         clips |= {utterance.id: version.folder / utterance.audio_path for utterance in spoken}
 
-    arguments = training_arguments(spec.folder, options, on_gpu=default_device().type == "cuda")
+    arguments = training_arguments(spec.folder, options, on_gpu)
     trainer = PlannedTrainer(
         model=model,
         args=arguments,

@@ -14,6 +14,7 @@ from tasks.contracts import Method
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
 
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 _COMPLETE = "complete"  # the mark: written last, after everything else of a checkpoint
 
 
@@ -66,6 +67,17 @@ class PlannedTrainer(Trainer):
 
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load through from_pretrained, which knows that Voxtral's weights have other names on disk than in memory.
+
+        transformers 5.23's own way compares the names as they are, finds none that fit, warns, and goes on with the base weights.
+        """
+        if (Path(resume_from_checkpoint) / "adapter_config.json").is_file():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        restored = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(restored.state_dict())
+
 
 def training_arguments(folder: Path, options: TrainingOptions, on_gpu: bool) -> TrainingArguments:
     """The Trainer's own arguments. The plan holds all epochs, so that the Trainer sees a single one."""
@@ -81,10 +93,10 @@ def training_arguments(folder: Path, options: TrainingOptions, on_gpu: bool) -> 
         warmup_steps=options.warmup_share,
         weight_decay=options.weight_decay,
         max_grad_norm=options.gradient_clip,
-        optim="adamw_torch_fused",
+        optim=_OPTIMIZERS[options.optimizer],
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        gradient_checkpointing=on_gpu and options.method is Method.FULL,
+        activation_checkpointing=on_gpu and options.method is Method.FULL,
         seed=options.seed,
         data_seed=options.seed,
         save_strategy="steps",

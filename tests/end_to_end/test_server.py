@@ -1,6 +1,7 @@
 """The server that a command starts for itself, and what a server must do for deployments."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.check_prefect_yaml import problems
 from infra.processes import free_port
-from tests.builders.speech import REAL_SPEECH
+from tests.builders.speech import REAL_SPEECH, digit_corpus
 from tests.end_to_end.conftest import Command, environment
 
 ROOT = Path(__file__).parents[2]
@@ -90,3 +91,40 @@ def test_mistakes_that_prefect_ignores_are_found(tmp_path: Path, written: str, i
     assert written in text
     (tmp_path / "prefect.yaml").write_text(text.replace(written, instead, 1))
     assert any(problem in line for line in problems(tmp_path / "prefect.yaml"))
+
+
+def test_the_local_factory_runs_a_deployment_as_the_ui_would(server: str, workplace: Path):
+    source = digit_corpus(workplace / "digits", clips=30)
+    home = workplace / "local-home"
+    variables = environment(home, server)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli", "up"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        shown = next((line for line in up.stdout or () if "The factory runs" in line), "")
+        assert server.removesuffix("/api") in shown
+        with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("factory/factory")
+            parameters = {
+                "source": {"path": str(source), "name": "digits", "options": {"language": "de"}},
+                "training": {"options": {"max_steps": 2, "learning_rate": 1e-9}},
+                "gate": {},
+                "publication": {},
+            }
+            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+            deadline = time.monotonic() + 180
+            while time.monotonic() < deadline:
+                state = client.read_flow_run(run.id).state
+                if state and state.is_final():
+                    break
+                time.sleep(1)
+        assert state
+        assert state.is_completed(), state.message
+        assert list((home / "evaluations").glob("*/report.json"))
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)

@@ -57,6 +57,23 @@ def test_every_kind_of_manifest_is_understood(tmp_path: Path, name: str, lines: 
     assert alone.fingerprint == version.fingerprint
 
 
+def test_other_tables_in_the_folder_do_not_hide_the_text_files(tmp_path: Path):
+    write_clips(tmp_path, 2)
+    (tmp_path / "0.txt").write_text("eins")
+    (tmp_path / "1.txt").write_text("zwei")
+    (tmp_path / "notes.csv").write_text("day,weather\nmonday,rain\n")
+    (tmp_path / "settings.json").write_text('{\n  "volume": 3\n}\n')
+    version = ingest(tmp_path, "x", GERMAN, tmp_path / "version", processes=1)
+    assert (version.train_utterances + version.eval_utterances, version.rejected) == (2, 0)
+
+
+def test_a_dataset_version_is_a_source_too(tmp_path: Path):
+    first = ingest(digit_corpus(tmp_path / "source", clips=8), "x", GERMAN, tmp_path / "first", processes=1)
+    second = ingest(first.folder, "y", GERMAN, tmp_path / "second", processes=1)
+    assert second.fingerprint == first.fingerprint
+    assert second.rejected == 0
+
+
 def test_one_bad_file_never_stops_the_others_and_every_refusal_has_its_reason(tmp_path: Path):
     write_clips(tmp_path, 4)
     (tmp_path / "broken.wav").write_bytes(b"RIFF")

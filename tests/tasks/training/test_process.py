@@ -85,6 +85,21 @@ def test_training_moves_the_weights_but_not_the_sinusoids(undisturbed: Path, tin
     assert not [name for name in moved if "embed_positions" in name]
 
 
+def test_an_interrupted_adapter_run_ends_in_the_weights_of_an_undisturbed_one(
+    tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    options = SHORT.model_copy(update={"method": Method.LORA, "lora_dropout": 0.1})
+    train(spec(tmp_path / "undisturbed", tiny, digits, options))
+    with monkeypatch.context() as patch:
+        signal_after(3, signal.SIGTERM, patch)
+        with pytest.raises(TrainingInterrupted):
+            train(spec(tmp_path / "run", tiny, digits, options))
+    train(spec(tmp_path / "run", tiny, digits, options))
+    expected, resumed = (weights(tmp_path / run, "final-model/adapter_model.safetensors") for run in ("undisturbed", "run"))
+    for name, weight in expected.items():
+        assert torch.equal(weight, resumed[name]), name
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
     number: signal.Signals,
@@ -152,6 +167,12 @@ def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, 
     lora = train(spec(tmp_path / "lora", tiny, digits, TrainingOptions(epochs=1, batch_size=4, max_steps=1)))
     with pytest.raises(ModelError, match="cannot be the base of another"):
         train(spec(tmp_path / "run", lora.checkpoint, digits))
+
+
+def test_an_optimizer_that_needs_a_gpu_is_refused_without_one(digits: DatasetVersion, tiny: Checkpoint, tmp_path: Path):
+    options = SHORT.model_copy(update={"optimizer": "adamw_8bit"})
+    with pytest.raises(TrainingError, match="needs a CUDA GPU"):
+        train(spec(tmp_path / "run", tiny, digits, options))
 
 
 def test_a_crash_shows_the_end_of_its_output(
