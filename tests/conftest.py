@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from infra.settings import settings
-from tasks.contracts import Checkpoint, DatasetVersion
+from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method
+from tests.builders.reports import real_report
 from tests.builders.speech import digit_version
 
 
@@ -45,3 +46,15 @@ def tiny() -> Checkpoint:
     from tasks.voxtral.checkpoint import find_checkpoint
 
     return find_checkpoint("voxfactory-tiny")
+
+
+@pytest.fixture(scope="session")
+def full_report(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion) -> EvaluationReport:
+    """The tiny model fully fine-tuned for four steps, really evaluated. Read only."""
+    return real_report(tmp_path_factory.mktemp("full"), Method.FULL, tiny, digits)
+
+
+@pytest.fixture(scope="session")
+def lora_report(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion) -> EvaluationReport:
+    """The tiny model with an adapter of four steps, really evaluated. Read only."""
+    return real_report(tmp_path_factory.mktemp("lora"), Method.LORA, tiny, digits)

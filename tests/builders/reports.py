@@ -1,8 +1,13 @@
-"""Evaluation reports for tests, without a model."""
+"""Evaluation reports for tests: invented ones, and real ones of real runs of a few steps."""
 
 from pathlib import Path
 
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Interval, Method, Score, TrainedModel
+from tasks.evaluation.compare import HeardSet, compare
+from tasks.evaluation.transcribe import transcribe_dataset
+from tasks.training.launch import train
+from tasks.training.options import TrainingOptions
+from tasks.training.process import TrainingSpec
 
 
 def around(value: float, width: float = 0.03) -> Interval:
@@ -57,3 +62,14 @@ def report(
     return EvaluationReport(
         folder=folder, model=model or made, dataset=dataset or trained_on, guards=(), scores=scores, examples=()
     )
+
+
+def real_report(home: Path, method: Method, base: Checkpoint, dataset: DatasetVersion) -> EvaluationReport:
+    """Train four steps, transcribe with base and tuned model, compare."""
+    options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=5e-4, max_steps=4)
+    model = train(TrainingSpec(folder=home / "runs" / "run", base=base, dataset=dataset, options=options))
+    heard = [
+        transcribe_dataset(checkpoint, dataset, home / checkpoint.revision[:8], 8, "x") for checkpoint in (base, model.checkpoint)
+    ]
+    (home / "evaluation").mkdir()
+    return compare(model, HeardSet(dataset, *heard), [], home / "evaluation", seed=0)

@@ -8,30 +8,16 @@ import pytest
 from huggingface_hub import ModelCard
 
 from infra.errors import PublishingError
-from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method, StagedModel
-from tasks.evaluation.compare import HeardSet, compare
-from tasks.evaluation.transcribe import read_hypotheses, transcribe_dataset
+from tasks.contracts import Checkpoint, EvaluationReport, Method, StagedModel
 from tasks.publishing.stage import Publication, open_staged, stage
-from tasks.training.launch import train
-from tasks.training.options import TrainingOptions
-from tasks.training.process import TrainingSpec
 
 PUBLICATION = Publication(name="somebody/tiny-german", licence="cc-by-4.0")
 
 
-@pytest.fixture(scope="module", params=[Method.FULL, Method.LORA])
-def report(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion
-) -> EvaluationReport:
+@pytest.fixture(params=["full_report", "lora_report"])
+def report(request: pytest.FixtureRequest) -> EvaluationReport:
     """A real run of a few steps, really evaluated."""
-    home = tmp_path_factory.mktemp("home")
-    options = TrainingOptions(method=request.param, epochs=1, batch_size=4, max_steps=2)
-    model = train(TrainingSpec(folder=home / "runs" / "run", base=tiny, dataset=digits, options=options))
-    heard = [
-        transcribe_dataset(checkpoint, digits, home / checkpoint.revision[:8], 8, "x") for checkpoint in (tiny, model.checkpoint)
-    ]
-    (home / "evaluation").mkdir()
-    return compare(model, HeardSet(digits, *heard), [], home / "evaluation", seed=0)
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -85,11 +71,6 @@ def test_the_code_on_the_card_transcribes_as_evaluation_did(
     done = subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == example.tuned
-
-
-def test_hypotheses_of_every_utterance_are_kept(report: EvaluationReport, tmp_path: Path, tiny: Checkpoint):
-    path = transcribe_dataset(tiny, report.dataset, tmp_path, 4, "x")
-    assert len(read_hypotheses(path)) == report.dataset.eval_utterances
 
 
 @pytest.mark.parametrize("leak", ["token", "path"])

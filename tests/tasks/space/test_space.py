@@ -8,29 +8,17 @@ from pathlib import Path
 import pytest
 
 from infra.errors import SpaceError
-from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, StagedModel
-from tasks.evaluation.compare import HeardSet, compare
-from tasks.evaluation.transcribe import transcribe_dataset
+from tasks.contracts import Checkpoint, EvaluationReport, Example, StagedModel
 from tasks.publishing.stage import Publication, stage
 from tasks.space.local import running_space
 from tasks.space.prove import proof_clips, prove
 from tasks.space.render import render
-from tasks.training.launch import train
-from tasks.training.options import TrainingOptions
-from tasks.training.process import TrainingSpec
+from tests.builders.reports import report, score
 
 
 @pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion) -> StagedModel:
-    home = tmp_path_factory.mktemp("home")
-    options = TrainingOptions(method="full", epochs=1, batch_size=4, learning_rate=5e-4, max_steps=4)
-    model = train(TrainingSpec(folder=home / "runs" / "run", base=tiny, dataset=digits, options=options))
-    heard = [
-        transcribe_dataset(checkpoint, digits, home / checkpoint.revision[:8], 8, "x") for checkpoint in (tiny, model.checkpoint)
-    ]
-    (home / "evaluation").mkdir()
-    report = compare(model, HeardSet(digits, *heard), [], home / "evaluation", seed=0)
-    return stage(report, Publication(name="tiny-german"), home / "published")
+def staged(tmp_path_factory: pytest.TempPathFactory, full_report: EvaluationReport) -> StagedModel:
+    return stage(full_report, Publication(name="tiny-german"), tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +63,6 @@ def test_clips_on_which_the_models_differ_are_asked_first(staged_report_examples
 
 @pytest.fixture
 def staged_report_examples() -> EvaluationReport:
-    from tasks.contracts import Example
-    from tests.builders.reports import report, score
-
     def example(number: int, base: str, set_name: str = "german") -> Example:
         return Example(
             set_name=set_name,
