@@ -21,7 +21,7 @@ from tasks.speech.spoken_digits import digit_lines, write_corpus
 from tasks.training.launch import train
 from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
-from tasks.voxtral.checkpoint import find_checkpoint, weights_hash
+from tasks.voxtral.checkpoint import checkpoint_hash, find_checkpoint
 from tasks.voxtral.tiny import TINY_NAME, tiny_model, tiny_model_folder, tiny_processor
 
 BASE_LANGUAGES = ("en", "es", "it", "nl")
@@ -83,7 +83,7 @@ def _train(home: Path, dataset: DatasetVersion) -> TrainedModel:
 def _evaluate(home: Path, dataset: DatasetVersion, model: TrainedModel) -> dict[str, float]:
     half = home / "half-precision"
     _write_half_precision(model.checkpoint.folder, half)
-    checkpoint = Checkpoint(name=TINY_NAME, folder=half, revision=weights_hash(half))
+    checkpoint = Checkpoint(name=TINY_NAME, folder=half, revision=checkpoint_hash(half))
     heard = read_hypotheses(transcribe_dataset(checkpoint, dataset, home / "heard", 32, TINY_NAME))
     utterances = read_utterances(dataset, Split.EVAL)
     rates = {}

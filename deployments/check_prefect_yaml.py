@@ -1,7 +1,7 @@
 """A strict look at prefect.yaml: `python -m deployments.check_prefect_yaml`.
 
-Prefect ignores unknown keys silently and skips whole files for one bad key. This refuses unknown keys at every level, path
-entrypoints, flows that cannot be loaded, and parameters that a flow does not have.
+Prefect ignores unknown keys silently and skips whole files for one bad key. This refuses unknown keys of the file, its deployments,
+their work pools and limits, path entrypoints, flows that cannot be loaded, and parameters that a flow does not have.
 """
 
 import importlib

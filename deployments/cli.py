@@ -25,13 +25,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_INTERRUPTED = 130
+
 _SourcePath = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="Folder of audio with transcripts, or a CSV, TSV or JSONL manifest.")
 ]
 _Language = Annotated[str | None, typer.Option(help="ISO 639-1 code of rows that name none, such as de.")]
 _Name = Annotated[str, typer.Option(help="What the dataset is called in reports and cards.")]
 _EvalShare = Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of speakers (or prompts) held out for evaluation.")]
-_Seed = Annotated[int, typer.Option(help="Decides who is held out, and the order of training.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Decides who is held out, and the order of training.")]
 _Base = Annotated[str, typer.Option(help="Hub id or folder of a Voxtral checkpoint, or voxfactory-tiny.")]
 _Method = Annotated[str, typer.Option(help="lora: adapters on the language model; full: every weight.")]
 _Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
@@ -47,7 +49,8 @@ def demo() -> None:
     """Teach the tiny model a new language, from synthetic speech to a proven demo, in minutes on a laptop."""
     from deployments.demo import run_demo
 
-    run_demo()
+    if not run_demo():
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -141,6 +144,7 @@ def space(
 ) -> None:
     """Start the demo of a published model and prove that it serves it."""
     from deployments.running import run_flow
+    from infra.errors import SpaceError
     from infra.settings import settings
     from tasks.publishing.stage import open_staged
     from tasks.space.local import running_space
@@ -151,11 +155,10 @@ def space(
         typer.echo(f"{proof.audio_path.name}: {proof.answered!r}, as evaluation heard it (base: {proof.base!r})")
     typer.echo(deployed.folder)
     if serve:
-        import signal
-
-        with running_space(deployed.folder, staged, settings().space_timeout_s) as url:
+        with running_space(deployed.folder, staged, settings().space_timeout_s) as (url, process):
             typer.echo(f"The demo runs at {url}; Ctrl-C ends it")
-            signal.pause()
+            process.wait()
+        raise SpaceError("The demo ended by itself", f"Read {deployed.folder / 'space.log'}")
 
 
 @app.command()
@@ -194,14 +197,10 @@ def run(
 @app.command()
 def up() -> None:
     """Start server, deployments and a worker on this machine, for the Prefect UI; Ctrl-C ends them."""
-    import signal
-
     from deployments.local import local_factory
     from infra.settings import settings
 
-    with local_factory(settings()) as ui:
-        typer.echo(f"The factory runs: {ui}/deployments. Ctrl-C ends it")
-        signal.pause()
+    local_factory(settings(), lambda ui: typer.echo(f"The factory runs: {ui}/deployments. Ctrl-C ends it"))
 
 
 def main() -> None:
@@ -210,8 +209,10 @@ def main() -> None:
         app()
     except VoxFactoryError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("Interrupted. What was finished is kept: run the same command again to go on.", 130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer turns Ctrl-C into this code
+            _fail("Interrupted. What was finished is kept: run the same command again to go on.", _INTERRUPTED)
+        raise
 
 
 def _fail(message: str, code: int) -> None:
@@ -246,7 +247,7 @@ def _source(path: Path, language: str | None, name: str, eval_share: float, seed
     from flows.params import Source
     from tasks.dataset.ingest import IngestOptions
 
-    options = IngestOptions(language=language, eval_share=eval_share, seed=seed, licence=licence).checked()
+    options = IngestOptions(language=language, eval_share=eval_share, seed=seed, licence=licence)
     return Source(path=path.resolve(), name=name, options=options)
 
 

@@ -23,10 +23,11 @@ _GUARD_CLIPS = 180  # a language
 _EPOCHS = 8
 
 
-def run_demo() -> None:
-    """Run it, print the summary, write VOXFACTORY_HOME/demo/report.json."""
+def run_demo() -> bool:
+    """Run it, print the summary, write VOXFACTORY_HOME/demo/report.json; tells whether the gate let the model through."""
     started = time.monotonic()
     from deployments.running import progress_bars, quiet_libraries, run_flow
+    from deployments.summary import shown
 
     quiet_libraries()
     home = settings().folder("demo")
@@ -38,7 +39,8 @@ def run_demo() -> None:
     seconds = time.monotonic() - started
     _print(result, stages, seconds)
     report_path = write_json(home / "report.json", _report(result, seconds))
-    sys.stdout.write(f"  report {report_path}\n")
+    sys.stdout.write(f"  report {shown(report_path)}\n")
+    return result.decision.publish
 
 
 def _corpus(home: Path, name: str, languages: tuple[str, ...], clips: int) -> Path:

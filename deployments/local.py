@@ -6,8 +6,7 @@ Flows are then started from the Prefect UI, on a schedule or by an event; this p
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from deployments.server import prefect_server
@@ -21,9 +20,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _GRACE_S = 30  # a worker waits for its runs, and a training needs time for a checkpoint
 
 
-@contextmanager
-def local_factory(settings: Settings) -> Iterator[str]:
-    """Yield the address of the UI once server, deployments and worker are there; ends all of them afterwards.
+def local_factory(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run until Ctrl-C; `ready` is told the address of the UI once server, deployments and worker are there.
 
     Raises:
         ServerError: the server, a deployment or the worker fails; the message carries what Prefect said.
@@ -42,11 +40,11 @@ def local_factory(settings: Settings) -> Iterator[str]:
         with log_path.open("wb") as log:
             worker = start([*_PREFECT, "worker", "start", "--pool", _POOL], {"PREFECT_WORKER_QUERY_SECONDS": "2"}, log)
             try:
-                yield ui
-                if worker.poll() is not None:
-                    raise ServerError(f"The worker ended:\n{last_lines(log_path)}\n", f"Read {log_path}")
+                ready(ui)
+                worker.wait()
             finally:
                 stop(worker, _GRACE_S)
+        raise ServerError(f"The worker ended:\n{last_lines(log_path)}\n", f"Read {log_path}")
 
 
 def _prefect(*arguments: str) -> None:

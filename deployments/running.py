@@ -1,6 +1,6 @@
 """Runs a flow in this process, against a server, with progress bars instead of log lines.
 
-Prefect keeps the full log of every run on the server; the console shows warnings, bars, and where the UI is.
+Prefect keeps the full log of every run on the server; the console shows bars, and where the UI is.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from infra.progress import Progress, listening
 from infra.settings import settings
+from infra.storage import disk_errors
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -25,7 +26,7 @@ def run_flow(call: Callable[[], Result]) -> Result:
 
     settings().folder("prefect")  # an unwritable home is told before anything starts
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(settings()) as ui, progress_bars():
+    with disk_errors(settings().home), prefect_server(settings()) as ui, progress_bars():
         sys.stderr.write(f"Prefect UI: {ui}\n")
         return call()
 

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from infra.errors import ServerError
 from infra.processes import free_port, last_lines, start, stop
 from infra.settings import Settings
+from infra.storage import exclusive, shared
 
 _START_S = 120
 _GRACE_S = 10
@@ -33,10 +35,12 @@ def prefect_server(settings: Settings) -> Iterator[str]:
         ServerError: a server elsewhere was configured and does not answer, or a local one does not start.
 
     """
-    api_url = settings.prefect_api_url
+    api_url = settings.prefect_api_url.rstrip("/")
     _configure(settings, api_url)
+    users = settings.folder("prefect") / "server-users.lock"
     if _answers(api_url):
-        yield _ui(api_url)
+        with shared(users):
+            yield _ui(api_url)
         return
     address = urlsplit(api_url)
     if address.hostname not in _LOOPBACK:
@@ -57,6 +61,8 @@ def prefect_server(settings: Settings) -> Iterator[str]:
                     raise ServerError(f"The Prefect server did not start:\n{last_lines(log_path)}\n", f"Read {log_path}")
                 time.sleep(_POLL_S)
             yield _ui(api_url)
+            with exclusive(users):  # other commands that found this server may finish
+                pass
         finally:
             stop(process, _GRACE_S)
 
@@ -84,7 +90,7 @@ def _answers(api_url: str) -> bool:
     try:
         with urlopen(f"{api_url}/health", timeout=2) as response:  # noqa: S310 - the scheme is the user's own setting
             return response.status == 200 and response.read() == b"true"
-    except OSError:
+    except (OSError, HTTPException, ValueError):  # nothing there, something else there, or no address
         return False
 
 

@@ -1,5 +1,8 @@
 """What a person reads when the factory is done."""
 
+import sys
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -56,11 +59,18 @@ def print_result(result: FactoryResult) -> None:
     if result.staged:
         places |= {"card": result.staged.card, "model": result.staged.folder}
     for what, place in places.items():
-        _console.print(f"  {what:<6} {place}", highlight=False, soft_wrap=True)
+        _console.print(f"  {what:<6} {shown(place)}", highlight=False, soft_wrap=True)
     if result.staged and result.space:
         held = sum(proof.holds for proof in result.space.proofs)
         _console.print(f"  demo   proven on {held} of {len(result.space.proofs)} clips; open it with", highlight=False)
-        _console.print(f"         voxfactory space {result.staged.folder.parent} --open", highlight=False, soft_wrap=True)
+        command = shown(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "voxfactory" else "voxfactory"
+        _console.print(f"         {command} space {shown(result.staged.folder.parent)} --open", highlight=False, soft_wrap=True)
+
+
+def shown(path: Path) -> str:
+    """A path as it is shortest from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _with_interval(interval: Interval) -> str:

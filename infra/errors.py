@@ -44,6 +44,10 @@ class ModelError(VoxFactoryError):
     """A checkpoint is missing, is no Voxtral, or does not fit what is asked of it."""
 
 
+class HubUnreachable(VoxFactoryError):
+    """The Hub did not answer, or answered that it cannot now; another attempt may succeed."""
+
+
 class TrainingError(VoxFactoryError):
     """The training process failed."""
 
@@ -68,6 +72,10 @@ class PublishingError(VoxFactoryError):
 
 class SpaceError(VoxFactoryError):
     """The demo did not start, or does not serve the model that was published."""
+
+
+class SpaceDidNotStart(SpaceError):
+    """The demo's process ended or did not answer in time; another attempt may find a free port or more memory."""
 
 
 class ServerError(VoxFactoryError):

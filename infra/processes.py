@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: each in a session of its own, told to end when its parent dies, ended as a group."""
+"""Child processes that do not outlive us: each in a session of its own, ended as a group, on Linux even when we are killed."""
 
 import ctypes
 import os

@@ -1,10 +1,10 @@
 """Atomic writes and content addresses: nothing half-written is ever visible under its final name.
 
-A file or folder is written beside its place and renamed when complete. The price is one rename and, for a folder, that a second
-writer of the same content throws its copy away.
+A file or folder is written beside its place and renamed when complete.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra.errors import HomeError
+from infra.errors import HomeError, VoxFactoryError
 
 _HASH_BLOCK_BYTES = 1 << 20
 _ROOM_BYTES = 1 << 20
@@ -53,6 +53,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into a HomeError that names the place."""
     try:
         yield
+    except shutil.Error as error:  # of copytree: it hides what went wrong in a list of texts
+        if has_room(path):
+            raise
+        raise full_disk(path) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise full_disk(path) from error
@@ -61,6 +65,16 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"{path} cannot be written: {error.strerror}", "Set VOXFACTORY_HOME to a folder that you may write"
             ) from error
         raise
+
+
+@contextmanager
+def readable(path: Path, kind: type[VoxFactoryError]) -> Iterator[None]:
+    """Turn broken JSON, or JSON of another version of the factory, into an error that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:  # JSON's and pydantic's errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise kind(f"{path} cannot be read: {reason}", "It is damaged or of another version: make it again") from error
 
 
 def full_disk(path: Path) -> HomeError:
@@ -97,7 +111,7 @@ def write_json(path: Path, value: object) -> Path:
 def new_folder(final: Path) -> Iterator[Path]:
     """A folder to fill; it takes its final name when the block ends well and vanishes when it does not.
 
-    Whatever stood under the final name is replaced.
+    Whatever stood under the final name is moved aside first and removed last.
     """
     with disk_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +119,36 @@ def new_folder(final: Path) -> Iterator[Path]:
         unfinished.chmod(0o755)
         try:
             yield unfinished
-            if final.exists():
-                shutil.rmtree(final)
-            unfinished.replace(final)
+            _put_in_place(unfinished, final)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _put_in_place(unfinished: Path, final: Path) -> None:
+    aside = unfinished.with_name(f"{unfinished.name}.old")
+    if final.exists():
+        final.replace(aside)
+    unfinished.replace(final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file alone while the block runs; waits for whoever holds it."""
+    with _locked(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others while the block runs; waits for one who holds it alone."""
+    with _locked(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, how)
+        yield

@@ -54,14 +54,15 @@ class DatasetVersion(Contract):
     languages: tuple[str, ...]
     split_rule: str
     seed: int
+    division: str  # hash of the sorted (id, split): who stands on which side
     licence: str = "unknown"
     consent: str = "not recorded"
     parent: str | None = None
 
     @property
-    def content_address(self) -> tuple[str | int, ...]:
-        """What training and evaluation depend on: the data and how it is divided."""
-        return (self.fingerprint, self.split_rule, self.seed, self.train_utterances, self.eval_utterances)
+    def content_address(self) -> tuple[str, str]:
+        """What training and transcription depend on: the data and how it is divided."""
+        return (self.fingerprint, self.division)
 
 
 class Method(StrEnum):
@@ -72,14 +73,15 @@ class Method(StrEnum):
 
 
 class Checkpoint(Contract):
-    """A Voxtral checkpoint on this machine, and exactly which one: a Hub commit, or the hash of its weights.
+    """A Voxtral checkpoint on this machine, and exactly which one: a Hub commit, or the hash of its files.
 
-    A full model, or a LoRA adapter beside its base's configuration.
+    A full model, or a LoRA adapter with the very base that it was trained on.
     """
 
     name: str  # `voxfactory-tiny`, a Hub id, or an absolute folder
     folder: Path
     revision: str
+    base: "Checkpoint | None" = None
 
     @property
     def is_adapter(self) -> bool:
@@ -108,7 +110,8 @@ class TrainedModel(Contract):
     def checkpoint(self) -> Checkpoint:
         """The weights to evaluate and to publish."""
         best = self.folder / "best-model"
-        return Checkpoint(name=str(best), folder=best, revision=self.weights_hash)
+        base = self.base if self.method is Method.LORA else None
+        return Checkpoint(name=str(best), folder=best, revision=self.weights_hash, base=base)
 
 
 class Interval(Contract):
@@ -158,24 +161,12 @@ class EvaluationReport(Contract):
     @property
     def target(self) -> Score:
         """The score on the held-out utterances of the dataset that was trained for."""
-        return self.score(self.dataset.name)
+        return next(score for score in self.scores if (score.set_name, score.language) == (self.dataset.name, "all"))
 
     @property
     def guard_scores(self) -> tuple[Score, ...]:
         """The scores on which the model may not get worse."""
         return tuple(score for score in self.scores if score.set_name != self.dataset.name)
-
-    def score(self, set_name: str, language: str = "all") -> Score:
-        """The score of one set.
-
-        Raises:
-            KeyError: no such set or language in this report.
-
-        """
-        for score in self.scores:
-            if (score.set_name, score.language) == (set_name, language):
-                return score
-        raise KeyError((set_name, language))
 
 
 class GateDecision(Contract):

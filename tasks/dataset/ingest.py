@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra import progress
 from infra.errors import DatasetError, SettingsError, SpeechError
@@ -35,14 +35,11 @@ class IngestOptions(Contract):
     licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
     consent: str = Field("not recorded", description="What the speakers agreed to.")
 
-    def checked(self) -> "IngestOptions":
-        """With the language in its canonical form.
-
-        Raises:
-            SettingsError: no such language.
-
-        """
-        return self.model_copy(update={"language": check_language(self.language)}) if self.language else self
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, code: str | None) -> str | None:
+        """In its canonical form; a SettingsError where there is no such language."""
+        return check_language(code) if code else None
 
 
 def ingest(source: Path, name: str, options: IngestOptions, folder: Path, processes: int) -> DatasetVersion:
@@ -50,10 +47,8 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
 
     Raises:
         DatasetError: no utterance is usable, or too few to divide.
-        SettingsError: the language is unknown, or neither the options nor a row names one.
 
     """
-    options = options.checked()
     rows, rejects = read_source(source)
     with new_folder(folder) as unfinished:
         wavs = unfinished / "wavs"
@@ -81,7 +76,7 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
 
 def dataset_address(source_content: str, name: str, options: IngestOptions) -> str:
     """Where the dataset version of this content lies: the same for equal content at any path."""
-    return content_hash(INGEST_VERSION, source_content, name, options.checked())[:16]
+    return content_hash(INGEST_VERSION, source_content, name, options)[:16]
 
 
 def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processes: int) -> Iterator[list[Utterance | Reject]]:

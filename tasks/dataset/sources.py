@@ -67,10 +67,15 @@ def source_hash(source: Path) -> str:
     Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another.
     """
     rows, rejects = read_source(source)
-    described = [
-        [row.text, row.language, row.speaker, file_hash(row.audio_path) if row.audio_path.is_file() else None] for row in rows
-    ]
+    described = [[row.text, row.language, row.speaker, _clip_hash(row.audio_path)] for row in rows]
     return content_hash(described, [reject.reason for reject in rejects])
+
+
+def _clip_hash(path: Path) -> str | None:
+    try:
+        return file_hash(path)
+    except OSError:  # ingestion refuses it with its reason
+        return None
 
 
 def _manifests(folder: Path) -> list[Path]:
@@ -100,9 +105,7 @@ def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{manifest} is not UTF-8 text (byte {error.start})", "Save it as UTF-8") from error
     if manifest.suffix.lower() in (".csv", ".tsv"):
-        delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ","
-        for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
-            yield f"{manifest.name} row {number}", record
+        yield from _table(manifest, text)
         return
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -115,6 +118,19 @@ def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
         yield f"{manifest.name}:{number}", value if isinstance(value, dict) else "not a JSON object"
 
 
+def _table(manifest: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Rows of a CSV, or of a TSV, in which quotation marks are letters like others (Common Voice writes them so)."""
+    lines = io.StringIO(text, newline="")
+    tabs = manifest.suffix.lower() == ".tsv"
+    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.DictReader(lines)
+    number = 0
+    try:
+        for number, record in enumerate(rows, start=1):
+            yield f"{manifest.name} row {number}", record
+    except csv.Error as error:
+        yield f"{manifest.name} row {number + 1}", f"neither this row nor those after it can be read: {error}"
+
+
 def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if isinstance(record, str):
         return Reject(origin=place, reason=record)
@@ -123,6 +139,8 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
         return Reject(origin=place, reason=f"names no audio file (looked for {', '.join(_AUDIO_KEYS[:4])}, ...)")
     if text is None:
         return Reject(origin=f"{place} {audio}", reason=f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)")
+    if not _is_unicode(audio, text):
+        return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8")
     return Row(
         audio_path=base / audio,
         text=text,
@@ -130,6 +148,11 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
         speaker=_first(record, _SPEAKER_KEYS),
         origin=f"{place} {audio}",
     )
+
+
+def _is_unicode(*texts: str) -> bool:
+    """JSON can spell lone surrogates, which are no text."""
+    return not any("\ud800" <= character <= "\udfff" for text in texts for character in text)
 
 
 def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -148,6 +171,9 @@ def _from_text_files(folder: Path) -> list[Row | Reject]:
     clips = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     for clip in clips:
         name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
+        if not _is_unicode(name):
+            found.append(Reject(origin=name.encode(errors="replace").decode(), reason="the file's name is not UTF-8: rename it"))
+            continue
         if not transcript.is_file():
             found.append(Reject(origin=name, reason=f"has no transcript: {transcript.name} is not beside it"))
             continue

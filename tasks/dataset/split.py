@@ -1,7 +1,8 @@
 """Train and eval, divided before anything sees the data.
 
-Invariant: no speaker, no prompt and no recording stands on both sides. The price is that some utterances stand on neither: they are
-set aside, counted, and kept. Membership is decided by a hash of the seed and the speaker (or prompt), so adding data moves nothing.
+Invariant: no named speaker (where two or more are named), no prompt and no recording stands on both sides. The price is that some
+utterances stand on neither: they are set aside, counted, and kept. Membership is decided by a hash of the seed and the speaker (or
+prompt), so adding data moves nothing.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from tasks.contracts import Split, Utterance
 from tasks.speech.transcript import normalised_prompt
 
 _BY_SPEAKERS = "speakers"
+_SPEAKERS_TO_DIVIDE = 2
 _TOLERATED_LOSS = 0.5  # of the training side, before prompts are divided too
 
 
@@ -49,12 +51,16 @@ def _candidates(
     if not held_prompts:
         raise DatasetError("All utterances say the same", "Add utterances with other words")
     prompt_held = [prompt in held_prompts for prompt in prompts]
-    speakers = {utterance.speaker for utterance in utterances}
-    if None in speakers or len(speakers) < 2:
+    known = {utterance.speaker for utterance in utterances if utterance.speaker}
+    if len(known) < _SPEAKERS_TO_DIVIDE:
         yield "prompts", [Split.EVAL if held else Split.TRAIN for held in prompt_held]
         return
-    held_speakers = _held_out(sorted(str(speaker) for speaker in speakers), eval_share, seed)
-    speaker_held = [utterance.speaker in held_speakers for utterance in utterances]
+    # Somebody unnamed may be any of the speakers: nothing but his prompt can tell on which side he stands.
+    held_speakers = _held_out(sorted(known), eval_share, seed)
+    speaker_held = [
+        utterance.speaker in held_speakers if utterance.speaker else held
+        for utterance, held in zip(utterances, prompt_held, strict=True)
+    ]
     yield _BY_SPEAKERS, _without_shared(prompts, speaker_held)
     sides = {(True, True): Split.EVAL, (False, False): Split.TRAIN}
     yield "speakers and prompts", [sides.get(pair, Split.SET_ASIDE) for pair in zip(speaker_held, prompt_held, strict=True)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infra.errors import DatasetError
-from infra.storage import content_hash, write_json, write_text
+from infra.storage import content_hash, readable, write_json, write_text
 from tasks.contracts import Contract, DatasetVersion, Split, Utterance
 from tasks.dataset.sources import Reject
 
@@ -44,6 +44,7 @@ def write_version(
         languages=tuple(sorted({utterance.language for utterance in utterances})),
         split_rule=split_rule,
         seed=seed,
+        division=content_hash(sorted([utterance.id, utterance.split] for utterance in utterances)),
         licence=licence,
         consent=consent,
     )
@@ -64,7 +65,8 @@ def open_version(folder: Path) -> DatasetVersion:
     path = folder / "dataset.json"
     if not path.is_file():
         raise DatasetError(f"{folder} is no dataset version: it has no dataset.json", "Make one with `voxfactory ingest`")
-    return DatasetVersion(folder=folder.resolve(), **json.loads(path.read_text()))
+    with readable(path, DatasetError):
+        return DatasetVersion(folder=folder.resolve(), **json.loads(path.read_text()))
 
 
 def read_utterances(version: DatasetVersion, split: Split | None = None) -> list[Utterance]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.errors import EvaluationError
-from infra.storage import write_json
+from infra.storage import readable, write_json
 from tasks.contracts import DatasetVersion, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
 from tasks.dataset.version import read_utterances
 from tasks.evaluation.error_rates import count_errors, wer_intervals
@@ -13,6 +13,7 @@ from tasks.evaluation.transcribe import read_hypotheses
 
 COMPARE_VERSION = 1
 _EXAMPLES_A_SET = 8
+_DIFFERING_A_SET = 3
 
 
 class HeardSet:
@@ -26,7 +27,15 @@ class HeardSet:
 
 
 def compare(model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int) -> EvaluationReport:
-    """Score every set, draw the figure, write report.json and eval_results.json into `folder`."""
+    """Score every set, draw the figure, write report.json and eval_results.json into `folder`.
+
+    Raises:
+        EvaluationError: two sets have the same name.
+
+    """
+    names = [heard.dataset.name for heard in (target, *guards)]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"Two sets have the same name: {', '.join(names)}", "Ingest them under different names")
     scores: list[Score] = []
     examples: list[Example] = []
     for heard in (target, *guards):
@@ -62,7 +71,8 @@ def open_report(folder: Path) -> EvaluationReport:
     path = folder / "report.json"
     if not path.is_file():
         raise EvaluationError(f"{folder} holds no report.json", "Name a folder that `voxfactory evaluate` printed")
-    return EvaluationReport.model_validate_json(path.read_text())
+    with readable(path, EvaluationError):
+        return EvaluationReport.model_validate_json(path.read_text())
 
 
 def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utterance], seed: int) -> Score:
@@ -84,8 +94,13 @@ def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utter
 
 
 def _examples(heard: HeardSet) -> list[Example]:
-    """The first utterances in the order of their ids, which is random with respect to how well they were heard."""
-    chosen = sorted(heard.utterances, key=lambda utterance: utterance.id)[:_EXAMPLES_A_SET]
+    """The first utterances in the order of their ids, which is random with respect to how well they were heard.
+
+    Some on which the models differ come after them, so that a demo can be told from one that serves the base model.
+    """
+    ordered = sorted(heard.utterances, key=lambda utterance: utterance.id)
+    first, rest = ordered[:_EXAMPLES_A_SET], ordered[_EXAMPLES_A_SET:]
+    chosen = first + [u for u in rest if heard.base[u.id] != heard.tuned[u.id]][:_DIFFERING_A_SET]
     return [
         Example(
             set_name=heard.dataset.name,

@@ -18,9 +18,13 @@ _transcripts = ByAddress(
 _SEED = 0
 
 
-def _report_address(model: TrainedModel, dataset: DatasetVersion, guards: list[DatasetVersion], **_: object) -> str:
-    sets = [[version.name, version.content_address] for version in (dataset, *guards)]
-    return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets)[:16]
+def _report_address(
+    model: TrainedModel, dataset: DatasetVersion, guards: list[DatasetVersion], heard: list[tuple[Path, Path]]
+) -> str:
+    """The report carries the descriptions of its sets (licence, consent, counts): they count too, wherever they lie."""
+    sets = [version.model_dump(mode="json", exclude={"folder"}) for version in (dataset, *guards)]
+    transcripts = [[path.parent.name for path in pair] for pair in heard]
+    return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets, transcripts)[:16]
 
 
 _evaluations = ByAddress(kind="evaluations", address=_report_address)
@@ -41,7 +45,7 @@ def compare_models(
     heard: list[tuple[Path, Path]],
 ) -> EvaluationReport:
     """Score base against tuned; `heard` holds the hypotheses of both for the target, then for each guard set."""
-    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards)
+    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards, heard=heard)
     folder.mkdir(parents=True, exist_ok=True)
     target, *others = [HeardSet(version, *paths) for version, paths in zip((dataset, *guards), heard, strict=True)]
     return compare(model, target, others, folder, _SEED)

@@ -66,12 +66,19 @@ class Transcriber:
                 input_ids=input_ids.to(self.device),
                 attention_mask=(positions >= starts).long().to(self.device),
                 input_features=features.to(self.device, self.model.dtype),
-                max_new_tokens=_TOKENS_AT_LEAST + int(_TOKENS_A_SECOND * max(map(len, clips)) / SAMPLE_RATE_HZ),
+                max_new_tokens=max(map(_longest, clips)),
                 do_sample=False,
                 num_beams=1,
                 pad_token_id=PAD_TOKEN,
             )
-        return [self.prompt.text(row[length:].tolist()) for row in generated]
+        return [
+            self.prompt.text(row[length : length + _longest(clip)].tolist()) for row, clip in zip(generated, clips, strict=True)
+        ]
+
+
+def _longest(clip: "np.ndarray") -> int:
+    """How many tokens a clip's transcript may have."""
+    return _TOKENS_AT_LEAST + int(_TOKENS_A_SECOND * len(clip) / SAMPLE_RATE_HZ)
 
 
 def transcription_address(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int) -> str:

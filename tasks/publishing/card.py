@@ -10,6 +10,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tasks.contracts import SAMPLE_RATE_HZ, EvaluationReport, Method, Score, TrainedModel
+from tasks.voxtral.checkpoint import window_frames
+from tasks.voxtral.features import MEL_HOP_SAMPLES
 from tasks.voxtral.tiny import TINY_NAME
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -54,9 +56,8 @@ def model_card(name: str, report: EvaluationReport, licence: str) -> str:
 
 
 def _window(model: TrainedModel) -> dict[str, Any]:
-    audio = json.loads((model.checkpoint.folder / "config.json").read_text())["audio_config"]
-    frames = 2 * audio["max_source_positions"]
-    samples = frames * 160
+    frames = window_frames(model.checkpoint.folder)
+    samples = frames * MEL_HOP_SAMPLES
     window_s = samples // SAMPLE_RATE_HZ
     return {
         "window_frames": frames,

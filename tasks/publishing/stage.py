@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from infra.errors import PublishingError
-from infra.storage import content_hash, folder_hash, new_folder, write_json, write_text
+from infra.storage import content_hash, folder_hash, new_folder, readable, write_json, write_text
 from tasks.contracts import Contract, EvaluationReport, Method, StagedModel, TrainedModel
 from tasks.publishing.card import model_card
 
@@ -36,7 +36,7 @@ class Publication(Contract):
 
 def stage_address(report: EvaluationReport, publication: Publication) -> str:
     """Where the staged folder lies: equal weights, figures and terms, equal folder."""
-    made = [report.model.weights_hash, report.dataset.content_address, [score.model_dump() for score in report.scores]]
+    made = [report.model.weights_hash, report.dataset.model_dump(mode="json", exclude={"folder"}), list(report.scores)]
     return content_hash(STAGE_VERSION, made, publication)[:16]
 
 
@@ -72,7 +72,8 @@ def open_staged(folder: Path) -> StagedModel:
     path = folder / "staged.json"
     if not path.is_file():
         raise PublishingError(f"{folder} holds no staged.json", "Name a folder that `voxfactory publish` printed")
-    return StagedModel.model_validate_json(path.read_text())
+    with readable(path, PublishingError):
+        return StagedModel.model_validate_json(path.read_text())
 
 
 def _copy(source: Path, names: tuple[str, ...], folder: Path) -> None:
@@ -86,11 +87,12 @@ def _check(folder: Path, model: TrainedModel) -> None:
     missing = [name for name in (*_NEEDED, _WEIGHTS[model.method]) if not any(folder.glob(name))]
     if missing:
         raise PublishingError(f"The model in {model.checkpoint.folder} lacks {', '.join(missing)}", "Train it again")
-    private = str(model.folder.parent.parent)  # the factory's home
+    private = [str(model.folder.parent.parent), str(model.base.folder.parent)]  # the factory's home, where the base lies
     for path in folder.iterdir():
         if path.suffix not in _TEXT_SUFFIXES:
             continue
         text = path.read_text(encoding="utf-8")
-        if private in text or _TOKEN.search(text):
-            found = "a path of this machine" if private in text else "an access token"
+        leaks_path = any(folder in text for folder in private)
+        if leaks_path or _TOKEN.search(text):
+            found = "a path of this machine" if leaks_path else "an access token"
             raise PublishingError(f"{path.name} holds {found}", "Remove it from the run's options and train again")

@@ -6,7 +6,7 @@ from tasks.caching import ByAddress
 from tasks.contracts import EvaluationReport, StagedModel
 from tasks.publishing.stage import Publication, stage, stage_address
 
-_published = ByAddress(kind="published", address=lambda report, publication: stage_address(report, publication))
+_published = ByAddress(kind="published", address=stage_address)
 
 
 @task(name="stage", cache_policy=_published, result_serializer="json")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.errors import SpaceError
+from infra.errors import SpaceDidNotStart
 from infra.processes import free_port, last_lines, start, stop
 from tasks.contracts import StagedModel
 
@@ -16,11 +16,11 @@ _GRACE_S = 10
 
 
 @contextmanager
-def running_space(folder: Path, staged: StagedModel, timeout_s: float) -> Iterator[str]:
-    """Start the demo of `folder` and yield its URL once it answers.
+def running_space(folder: Path, staged: StagedModel, timeout_s: float) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Start the demo of `folder`; yield its URL and its process once it answers.
 
     Raises:
-        SpaceError: it ended or did not answer in time; the message carries the last lines of its log.
+        SpaceDidNotStart: it ended or did not answer in time; the message carries the last lines of its log.
 
     """
     port = free_port()
@@ -38,7 +38,7 @@ def running_space(folder: Path, staged: StagedModel, timeout_s: float) -> Iterat
         process = start([sys.executable, "app.py"], environment, log, folder)
         try:
             _wait(process, url, timeout_s, log_path)
-            yield url
+            yield url, process
         finally:
             stop(process, _GRACE_S)
 
@@ -49,13 +49,16 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, timeout_s: float, log_pa
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SpaceError(f"The demo ended with code {process.returncode}:\n{last_lines(log_path)}\n", f"Read {log_path}")
+            raise SpaceDidNotStart(
+                f"The demo ended with code {process.returncode}:\n{last_lines(log_path)}\n", f"Read {log_path}"
+            )
         try:
             if httpx.get(f"{url}/config", timeout=5).is_success:
                 return
         except httpx.TransportError:
-            time.sleep(_POLL_S)
-    raise SpaceError(
+            pass  # it does not listen yet
+        time.sleep(_POLL_S)
+    raise SpaceDidNotStart(
         f"The demo did not answer within {timeout_s:g} s:\n{last_lines(log_path)}\n",
         "Raise VOXFACTORY_SPACE_TIMEOUT_S if it only needs longer",
     )

@@ -24,12 +24,17 @@ def prove(url: str, clips: Sequence[Example]) -> tuple[SpaceProof, ...]:
         SpaceError: an answer differs from what evaluation heard.
 
     """
+    import httpx
     from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
 
     client = Client(url, verbose=False, analytics_enabled=False)
     proofs = []
     for clip in clips:
-        answered = client.predict(handle_file(str(clip.audio_path)), clip.language, api_name="/transcribe")
+        try:
+            answered = client.predict(handle_file(str(clip.audio_path)), clip.language, api_name="/transcribe")
+        except (AppError, httpx.HTTPError) as error:
+            raise SpaceError(f"The demo failed on {clip.audio_path.name}: {error}", "Read space.log in its folder") from error
         proof = SpaceProof(
             audio_path=clip.audio_path, reference=clip.reference, expected=clip.tuned, answered=str(answered), base=clip.base
         )

@@ -1,11 +1,12 @@
 """The repository folder of a demo, made for one model."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 
 from infra.storage import content_hash, new_folder, write_json, write_text
 from tasks.contracts import Method, StagedModel
+from tasks.voxtral.checkpoint import window_frames
+from tasks.voxtral.features import MEL_HOP_SAMPLES
 
 SPACE_VERSION = 1  # raise it when equal input would give another demo: it is part of the address
 _TEMPLATE = Path(__file__).with_name("template")
@@ -22,8 +23,7 @@ def render(staged: StagedModel, folder: Path) -> Path:
     """Write app.py, demo.json, requirements.txt and README.md."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    audio = json.loads((staged.folder / "config.json").read_text())["audio_config"]
-    frames = 2 * audio["max_source_positions"]
+    frames = window_frames(staged.folder)
     report, model = staged.report, staged.report.model
     score = report.target
     title = staged.name.rpartition("/")[2].replace("-", " ")
@@ -43,7 +43,7 @@ def render(staged: StagedModel, folder: Path) -> Path:
                 "base_model_id": model.base.label,
                 "languages": report.dataset.languages,
                 "window_frames": frames,
-                "window_samples": frames * 160,
+                "window_samples": frames * MEL_HOP_SAMPLES,
             },
         )
         write_text(unfinished / "requirements.txt", "".join(f"{name}=={version(name).split('+')[0]}\n" for name in _PACKAGES))

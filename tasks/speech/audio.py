@@ -29,18 +29,20 @@ def read_clip(path: Path) -> np.ndarray:
     """
     import soundfile
 
-    if not path.is_file():
-        raise SpeechError(f"{path} does not exist", "Check the path in the manifest")
+    advice = "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
     try:
-        samples, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        with path.open("rb") as stream:
+            samples, sample_rate_hz = soundfile.read(stream, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise SpeechError(
-            f"{path} cannot be decoded: {error.error_string}", "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
-        ) from error
+        raise SpeechError(f"{path.name} cannot be decoded: {error.error_string}", advice) from error
+    except FileNotFoundError as error:
+        raise SpeechError(f"{path.name} does not exist", "Check the path in the manifest") from error
+    except OSError as error:
+        raise SpeechError(f"{path.name} cannot be opened: {error.strerror}", "Check the path and who may read it") from error
     if samples.size == 0:
-        raise SpeechError(f"{path} holds no samples", "Record it again or leave it out")
+        raise SpeechError(f"{path.name} holds no samples", "Record it again or leave it out")
     if not np.isfinite(samples).all():
-        raise SpeechError(f"{path} holds samples that are no numbers", "Export it again from its source")
+        raise SpeechError(f"{path.name} holds samples that are no numbers", "Export it again from its source")
     return to_int16(resample(samples.mean(axis=1), sample_rate_hz))
 
 

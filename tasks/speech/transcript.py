@@ -6,6 +6,7 @@ import unicodedata
 from infra.errors import SettingsError, SpeechError
 
 _SPACE = re.compile(r"\s+")
+_NOT_WORDS = re.compile(r"\[.*?\]|\(.*?\)|<.*?>")  # "(laughs)": error rates do not count what stands in brackets
 _NOT_SPOKEN = re.compile(r"[^\w\s]|_")
 
 
@@ -19,7 +20,7 @@ def clean_transcript(text: str) -> str:
     cleaned = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
     if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in cleaned):
         raise SpeechError("The transcript contains control characters", "Save it as plain UTF-8 text")
-    if not any(character.isalnum() for character in cleaned):
+    if not any(character.isalnum() for character in _NOT_WORDS.sub(" ", cleaned)):
         raise SpeechError(
             "The transcript is empty" if not cleaned else f"The transcript {cleaned!r} has no word in it", "Write what is said"
         )

@@ -1,6 +1,7 @@
 """What the training process tells its parent: one JSON object a line on standard output. Everything else it prints is log."""
 
 import sys
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,9 +45,10 @@ _parser: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 def send(message: Message) -> None:
-    """Write a message for the parent."""
-    sys.stdout.write(message.model_dump_json() + "\n")
-    sys.stdout.flush()
+    """Write a message for the parent. A parent that is gone needs none: the signal of its death ends the training in order."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write(message.model_dump_json() + "\n")
+        sys.stdout.flush()
 
 
 def receive(line: str) -> Message | None:

@@ -15,7 +15,7 @@ import infra.errors
 from infra import progress
 from infra.errors import TrainingError, TrainingInterrupted, TrainingLost
 from infra.processes import start, stop
-from infra.storage import content_hash, write_text
+from infra.storage import content_hash, exclusive, readable, write_text
 from tasks.contracts import Checkpoint, DatasetVersion, TrainedModel
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
@@ -35,14 +35,17 @@ def run_address(base: Checkpoint, dataset: DatasetVersion, replay: Sequence[Data
 def train(spec: TrainingSpec) -> TrainedModel:
     """Train, or go on from the last checkpoint in `spec.folder`; returns at once where the run is finished.
 
+    Another process that trains the same run is waited for.
+
     Raises:
         TrainingInterrupted: the process was told to stop and wrote a checkpoint.
         TrainingError: it failed; the message carries the last lines of its output.
 
     """
-    if not (spec.folder / "train_results.json").exists():
-        spec.folder.mkdir(parents=True, exist_ok=True)
-        _run(write_text(spec.folder / "spec.json", spec.model_dump_json(indent=2)))
+    with exclusive(spec.folder.with_name(f".{spec.folder.name}.lock")):
+        if not (spec.folder / "train_results.json").exists():
+            spec.folder.mkdir(parents=True, exist_ok=True)
+            _run(write_text(spec.folder / "spec.json", spec.model_dump_json(indent=2)))
     return read_outputs(spec)
 
 
@@ -96,4 +99,6 @@ def open_run(folder: Path) -> TrainedModel:
     """
     if not (folder / "train_results.json").is_file():
         raise TrainingError(f"{folder} holds no finished training run", "Name a folder that `voxfactory train` printed")
-    return read_outputs(TrainingSpec.model_validate_json((folder / "spec.json").read_text()))
+    with readable(folder / "spec.json", TrainingError):
+        spec = TrainingSpec.model_validate_json((folder / "spec.json").read_text())
+    return read_outputs(spec.model_copy(update={"folder": folder}))

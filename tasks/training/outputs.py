@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.storage import new_folder, write_json
 from tasks.contracts import Method, TrainedModel
-from tasks.voxtral.checkpoint import weights_hash
+from tasks.voxtral.checkpoint import checkpoint_hash
 
 if TYPE_CHECKING:
     from transformers import Trainer, VoxtralProcessor
@@ -63,7 +63,7 @@ def read_outputs(spec: "TrainingSpec") -> TrainedModel:
         base=spec.base,
         method=spec.options.method,
         dataset_fingerprint=spec.dataset.fingerprint,
-        weights_hash=weights_hash(spec.folder / "best-model"),
+        weights_hash=checkpoint_hash(spec.folder / "best-model"),
         steps=results["steps"],
         train_loss=results["train_loss"],
         train_seconds=results["seconds"],
@@ -80,8 +80,11 @@ def _complete_model(folder: Path, processor: "VoxtralProcessor", spec: "Training
             shutil.copy2(spec.base.folder / "generation_config.json", folder)
         return
     shutil.copy2(spec.base.folder / "config.json", folder)  # an adapter alone cannot say what window its processor needs
-    adapter = folder / "adapter_config.json"
-    named = json.loads(adapter.read_text()) | {"base_model_name_or_path": spec.base.name, "revision": None}
+    adapter, on_the_hub = folder / "adapter_config.json", "/" in spec.base.label
+    named = json.loads(adapter.read_text()) | {
+        "base_model_name_or_path": spec.base.label,
+        "revision": spec.base.revision if on_the_hub else None,
+    }
     write_json(adapter, named)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import ModelError, TrainingError, VoxFactoryError
 from infra.storage import disk_errors, full_disk, has_room
-from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split
+from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split, Utterance
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
 from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
@@ -63,7 +63,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from tasks.dataset.version import read_utterances
     from tasks.training.examples import PlannedExamples, collate
     from tasks.training.outputs import write_outputs
-    from tasks.training.plan import make_plan, write_plan
+    from tasks.training.plan import make_plan, steps_of, write_plan
     from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, training_arguments
     from tasks.voxtral.prompt import VoxtralPrompt
 
@@ -85,14 +85,16 @@ def _train(spec: TrainingSpec) -> channel.Message:
 
     target = read_utterances(spec.dataset, Split.TRAIN)
     replay = [(version, read_utterances(version, Split.TRAIN)) for version in spec.replay]
-    plan = make_plan(target, options, prompt.window_s, [utterance for _, known in replay for utterance in known])
+    held_out = read_utterances(spec.dataset, Split.EVAL)
+    plan = make_plan(target, options, prompt.window_s, [utterance for _, known in replay for utterance in known], held_out)
     write_plan(plan, spec.folder)
-    utterances, clips = {}, {}
+    utterances: dict[str, Utterance] = {}
+    clips: dict[str, Path] = {}
     for version, spoken in ((spec.dataset, target), *replay):
         utterances |= {utterance.id: utterance for utterance in spoken}
         clips |= {utterance.id: version.folder / utterance.audio_path for utterance in spoken}
 
-    arguments = training_arguments(spec.folder, options, on_gpu)
+    arguments = training_arguments(spec.folder, options, steps_of(plan, options), on_gpu)
     trainer = PlannedTrainer(
         model=model,
         args=arguments,

@@ -12,7 +12,7 @@ from tasks.training.launch import run_address, train
 from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
 
-_runs = ByAddress(kind="runs", address=lambda base, dataset, replay, options: run_address(base, dataset, replay, options))
+_runs = ByAddress(kind="runs", address=run_address)
 
 
 async def worker_was_lost(_task: Any, _run: Any, state: State[Any]) -> bool:

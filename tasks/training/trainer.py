@@ -79,12 +79,11 @@ class PlannedTrainer(Trainer):
         self.model.load_state_dict(restored.state_dict())
 
 
-def training_arguments(folder: Path, options: TrainingOptions, on_gpu: bool) -> TrainingArguments:
+def training_arguments(folder: Path, options: TrainingOptions, steps: int, on_gpu: bool) -> TrainingArguments:
     """The Trainer's own arguments. The plan holds all epochs, so that the Trainer sees a single one."""
     return TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=1,
-        max_steps=options.max_steps or -1,
+        max_steps=steps,
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=options.batch_size,
         gradient_accumulation_steps=options.gradient_accumulation,
@@ -108,6 +107,7 @@ def training_arguments(folder: Path, options: TrainingOptions, on_gpu: bool) -> 
         greater_is_better=False,
         prediction_loss_only=True,
         logging_steps=10,
+        logging_nan_inf_filter=False,  # a loss that is no number is an error, not a gap
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         disable_tqdm=True,

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.errors import ModelError
-from infra.storage import folder_hash
+from infra.errors import HubUnreachable, ModelError
+from infra.storage import content_hash, folder_hash, readable
 from tasks.contracts import Checkpoint
 from tasks.voxtral.tiny import TINY_NAME, tiny_model_folder
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformers import VoxtralForConditionalGeneration, VoxtralProcessor
 
 _CHECKPOINT_FILES = ["*.safetensors", "*.json"]
+_MISTRALS_OWN_COPY = ["consolidated*"]  # the same weights again, in a layout that transformers does not read
+_DECIDING_FILES = ("*.safetensors", "config.json", "tekken.json", "processor_config.json", "adapter_config.json")
+_PASSING = (408, 429)  # HTTP status: time-out, too many requests
+_SERVER_ERROR = 500
 
 
 def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
@@ -37,38 +41,61 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
 
 def _from_hub(name: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     advice = f"Name a folder, a Hub id such as mistralai/Voxtral-Mini-3B-2507, or {TINY_NAME}"
     if name.startswith((".", "/", "~")):
         raise ModelError(f"{name} is not a folder", advice)
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_CHECKPOINT_FILES))
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=_CHECKPOINT_FILES, ignore_patterns=_MISTRALS_OWN_COPY)
+        )
     except HFValidationError as error:
         raise ModelError(f"{name!r} is neither a folder nor a Hub id", advice) from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"The Hub has no model {name}, or not for your token", advice) from error
     except RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {revision}", "Name a branch, tag or commit of it") from error
+    except LocalEntryNotFoundError as error:
+        if HF_HUB_OFFLINE:
+            raise ModelError(
+                f"{name} is not in this machine's cache, and HF_HUB_OFFLINE is set", "Unset it, or name a folder"
+            ) from error
+        raise HubUnreachable(
+            f"The Hub did not answer when asked for {name}", "Check the network and run the command again"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in _PASSING or status >= _SERVER_ERROR:
+            raise HubUnreachable(f"The Hub answered {status} when asked for {name}", "Run the command again later") from error
+        raise ModelError(f"The Hub refuses {name} with {status}", advice) from error
     _check(folder, name)
     return Checkpoint(name=name, folder=folder, revision=folder.name)  # a snapshot's folder is named after its commit
 
 
 def _in_folder(name: str, folder: Path) -> Checkpoint:
     _check(folder, name)
-    return Checkpoint(name=name, folder=folder, revision=weights_hash(folder))
+    return Checkpoint(name=name, folder=folder, revision=checkpoint_hash(folder))
 
 
-def weights_hash(folder: Path) -> str:
-    """Hex SHA-256 over the weight files of a checkpoint folder."""
-    return folder_hash(folder, "*.safetensors")
+def checkpoint_hash(folder: Path) -> str:
+    """Hex SHA-256 over every file of a checkpoint folder that decides what the model hears."""
+    return content_hash([folder_hash(folder, pattern) for pattern in _DECIDING_FILES])
 
 
 def _check(folder: Path, name: str) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{name} has no config.json", "Name the folder of a Voxtral checkpoint")
-    kind = json.loads(config.read_text()).get("model_type")
+    with readable(config, ModelError):
+        kind = json.loads(config.read_text())["model_type"]
     if kind != "voxtral":
         raise ModelError(f"{name} is a {kind} model, not a Voxtral", "Use mistralai/Voxtral-Mini-3B-2507 or a fine-tune of it")
     if not any(folder.glob("*.safetensors")):
@@ -102,22 +129,37 @@ def load_processor(checkpoint: Checkpoint) -> "VoxtralProcessor":
 def load_model(
     checkpoint: Checkpoint, device: "torch.device", dtype: "torch.dtype"
 ) -> "VoxtralForConditionalGeneration | PeftModel":
-    """Load the weights; an adapter is put on its base.
+    """Load the weights; an adapter is put on the base that it was trained on.
 
     Raises:
         ModelError: the weights do not fit the configuration, or the adapter's base cannot be found.
 
     """
+    from safetensors import SafetensorError
     from transformers import VoxtralForConditionalGeneration
 
     if checkpoint.is_adapter:
         from peft import PeftModel
 
-        adapter = json.loads((checkpoint.folder / "adapter_config.json").read_text())
-        base = load_model(find_checkpoint(adapter["base_model_name_or_path"]), device, dtype)
+        base = load_model(checkpoint.base or _named_base(checkpoint), device, dtype)
         return PeftModel.from_pretrained(base, str(checkpoint.folder)).eval()
     try:
         model = VoxtralForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype)
-    except (RuntimeError, OSError) as error:
-        raise ModelError(f"{checkpoint.name} cannot be loaded: {error}", "Download or save it again") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"{checkpoint.name} cannot be loaded: {str(error).splitlines()[0]}", "Download or save it again"
+        ) from error
     return model.to(device).eval()
+
+
+def _named_base(adapter: Checkpoint) -> Checkpoint:
+    """The base that an adapter's own configuration names."""
+    path = adapter.folder / "adapter_config.json"
+    with readable(path, ModelError):
+        named = json.loads(path.read_text())
+        return find_checkpoint(named["base_model_name_or_path"], named.get("revision"))
+
+
+def window_frames(folder: Path) -> int:
+    """Mel frames in one window of a checkpoint: 3000 for Mistral's, which is 30 s."""
+    return 2 * int(json.loads((folder / "config.json").read_text())["audio_config"]["max_source_positions"])

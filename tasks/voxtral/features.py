@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import VoxtralProcessor
 
+MEL_HOP_SAMPLES = 160  # 10 ms, in every Voxtral checkpoint
+
 
 def windows_of(samples: int, window_samples: int) -> int:
     """How many windows a clip of so many samples fills; at least one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.contracts import SAMPLE_RATE_HZ
+from tasks.voxtral.features import MEL_HOP_SAMPLES
 from tasks.voxtral.prompt import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ TINY_NAME = "voxfactory-tiny"
 TINY_WINDOW_S = 4
 _SPECIAL_TOKENS = 128  # Mistral's own files reserve 1000 ids; the highest that Voxtral uses is 34
 _TEXT_TOKENS = 384  # 256 bytes and the 128 most frequent merges
-_MEL_HOP_SAMPLES, _MEL_WINDOW_SAMPLES, _MEL_BINS = 160, 400, 128
+_MEL_WINDOW_SAMPLES, _MEL_BINS = 400, 128
 
 
 def tiny_model_folder() -> Path:
@@ -31,10 +32,10 @@ def tiny_model_folder() -> Path:
 
 
 def tiny_config() -> "VoxtralConfig":
-    """2.9 M parameters: an encoder of 4 x 128, a language model of 4 x 192."""
+    """2.8 M parameters: an encoder of 4 x 128, a language model of 4 x 192."""
     from transformers import VoxtralConfig
 
-    encoder_positions = TINY_WINDOW_S * SAMPLE_RATE_HZ // _MEL_HOP_SAMPLES // 2
+    encoder_positions = TINY_WINDOW_S * SAMPLE_RATE_HZ // MEL_HOP_SAMPLES // 2
     return VoxtralConfig(
         audio_config={
             "model_type": "voxtral_encoder",
@@ -68,7 +69,7 @@ def tiny_config() -> "VoxtralConfig":
 
 
 def write_tiny_tokenizer(folder: Path) -> Path:
-    """Write `tekken.json`, 1280 entries, byte-level coverage of all text. Returns its path."""
+    """Write `tekken.json`, 512 entries, byte-level coverage of all text. Returns its path."""
     import mistral_common
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
@@ -92,7 +93,7 @@ def write_tiny_tokenizer(folder: Path) -> Path:
         "frame_rate": 12.5,
         "audio_encoding_config": {
             "num_mel_bins": _MEL_BINS,
-            "hop_length": _MEL_HOP_SAMPLES,
+            "hop_length": MEL_HOP_SAMPLES,
             "window_size": _MEL_WINDOW_SAMPLES,
         },
         "chunk_length_s": TINY_WINDOW_S,
@@ -112,7 +113,7 @@ def tiny_processor(folder: Path) -> "VoxtralProcessor":
     features = WhisperFeatureExtractor(
         feature_size=_MEL_BINS,
         sampling_rate=SAMPLE_RATE_HZ,
-        hop_length=_MEL_HOP_SAMPLES,
+        hop_length=MEL_HOP_SAMPLES,
         chunk_length=TINY_WINDOW_S,
         n_fft=_MEL_WINDOW_SAMPLES,
     )

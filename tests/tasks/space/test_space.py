@@ -29,14 +29,14 @@ def demo(staged: StagedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_demo_answers_as_evaluation_heard(demo: Path, staged: StagedModel):
     clips = proof_clips(staged.report)
     assert clips[0].base != clips[0].tuned, "the fixture must tell base and tuned apart"
-    with running_space(demo, staged, timeout_s=120) as url:
+    with running_space(demo, staged, timeout_s=120) as (url, _):
         proofs = prove(url, clips)
     assert [proof.answered for proof in proofs] == [clip.tuned for clip in clips]
 
 
 def test_a_demo_that_serves_the_base_model_is_caught(demo: Path, staged: StagedModel, tiny: Checkpoint):
     serving_base = staged.model_copy(update={"folder": tiny.folder})
-    with running_space(demo, serving_base, timeout_s=120) as url, pytest.raises(SpaceError, match="serves the base model"):
+    with running_space(demo, serving_base, timeout_s=120) as (url, _), pytest.raises(SpaceError, match="serves the base model"):
         prove(url, proof_clips(staged.report))
 
 

@@ -14,7 +14,7 @@ def test_words_case_and_punctuation_are_left_alone():
     assert clean_transcript("Don't STOP, 5 o'clock!") == "Don't STOP, 5 o'clock!"
 
 
-@pytest.mark.parametrize("text", ["", "   ", "...", "\x07bell", "—"])
+@pytest.mark.parametrize("text", ["", "   ", "...", "\x07bell", "—", "(laughs)", "[noise]"])
 def test_what_cannot_be_spoken_is_refused(text: str):
     with pytest.raises(SpeechError):
         clean_transcript(text)

@@ -6,7 +6,7 @@ from tasks.contracts import Checkpoint, DatasetVersion, Split
 from tasks.dataset.version import read_utterances
 from tasks.training.examples import IGNORED_LABEL, PlannedExamples, collate
 from tasks.training.options import TrainingOptions
-from tasks.training.plan import make_plan
+from tasks.training.plan import make_plan, steps_of
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS, VoxtralPrompt
 
@@ -102,6 +102,24 @@ def test_replayed_utterances_take_turns_and_never_validate(digits: DatasetVersio
     counts = [replayed.count(id_) for id_ in known_ids]
     assert max(counts) - min(counts) <= 1
     assert not known_ids & {row.utterance for row in plan.validation}
+
+
+def test_what_is_held_out_is_not_replayed(digits: DatasetVersion):
+    train, held_out = read_utterances(digits, Split.TRAIN), read_utterances(digits, Split.EVAL)
+    same_speaker = train[0].model_copy(update={"id": "speaker", "speaker": held_out[0].speaker})
+    same_prompt = train[1].model_copy(update={"id": "prompt", "text": held_out[0].text.upper()})
+    same_recording = train[2].model_copy(update={"id": "recording", "audio_hash": held_out[0].audio_hash})
+    leaking = [same_speaker, same_prompt, same_recording]
+    plan = make_plan(train[3:], TrainingOptions(replay_share=1), 4.0, [*leaking, train[0]], held_out)
+    assert {skipped.utterance for skipped in plan.skipped} == {"speaker", "prompt", "recording"}
+    assert train[0].id in {row.utterance for row in plan.rows}
+
+
+def test_the_plan_is_never_begun_again(digits: DatasetVersion):
+    options = TrainingOptions(epochs=1, batch_size=4, max_steps=1000)
+    plan = make_plan(read_utterances(digits, Split.TRAIN), options, 4.0)
+    assert steps_of(plan, options) == -(-len(plan.rows) // 4)
+    assert steps_of(plan, options.model_copy(update={"max_steps": 2})) == 2
 
 
 def test_conflicting_options_name_both_and_the_fix():

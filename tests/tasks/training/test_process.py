@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from infra.errors import ModelError, TrainingError, TrainingInterrupted, TrainingLost
+from infra.storage import exclusive
 from tasks.contracts import Checkpoint, DatasetVersion, Method
 from tasks.training import channel, launch
 from tasks.training.launch import open_run, run_address, train
@@ -125,6 +127,27 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
         assert torch.equal(weight, resumed[name]), name
 
 
+def test_a_run_whose_parent_is_killed_writes_a_checkpoint_and_ends(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
+    long = SHORT.model_copy(update={"epochs": 200, "max_steps": None, "checkpoint_steps": 10_000})
+    described = spec(tmp_path / "run", tiny, digits, long).model_dump_json()
+    code = (
+        "import sys; from infra.progress import listening; from tasks.training.launch import train; "
+        "from tasks.training.process import TrainingSpec\n"
+        "with listening(lambda p: print(p.done, flush=True)): train(TrainingSpec.model_validate_json(sys.argv[1]))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, described], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline()
+    parent.kill()
+    parent.wait()
+    with exclusive(tmp_path / ".run.lock"):  # the killed parent's lock is free at once
+        deadline = time.monotonic() + 60
+        while last_checkpoint(tmp_path / "run") is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert last_checkpoint(tmp_path / "run") is not None
+    assert not (tmp_path / "run" / "final-model").exists()
+
+
 def test_a_torn_checkpoint_is_not_resumed_from(tmp_path: Path):
     for step, complete in ((2, True), (4, True), (6, False)):
         folder = tmp_path / f"checkpoint-{step}"
@@ -186,8 +209,9 @@ def test_a_crash_shows_the_end_of_its_output(
 @pytest.mark.fast
 def test_equal_inputs_have_equal_addresses(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
     address = run_address(tiny, digits, [], SHORT)
-    elsewhere = digits.model_copy(update={"folder": tmp_path, "name": "other"})
+    elsewhere = digits.model_copy(update={"folder": tmp_path, "name": "other", "licence": "mit"})
     assert run_address(tiny, elsewhere, [], SHORT) == address
+    assert run_address(tiny, digits.model_copy(update={"division": "other"}), [], SHORT) != address
     assert run_address(tiny, digits, [digits], SHORT) != address
     assert run_address(tiny, digits, [], SHORT.model_copy(update={"seed": 1})) != address
     assert run_address(tiny.model_copy(update={"revision": "0"}), digits, [], SHORT) != address

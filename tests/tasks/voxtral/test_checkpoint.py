@@ -116,6 +116,11 @@ def test_what_is_no_voxtral_is_refused_before_it_is_loaded(tmp_path: Path, confi
         find_checkpoint(str(tmp_path))
 
 
+def test_a_hub_model_that_is_not_here_says_so_when_offline():
+    with pytest.raises(ModelError, match=r"somebody/nothing is not in this machine's cache"):
+        find_checkpoint("somebody/nothing")
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "not a hub id!"])
 def test_a_name_that_is_nothing_says_what_to_write(name: str):
     with pytest.raises(ModelError, match="voxfactory-tiny"):
