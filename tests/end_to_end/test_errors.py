@@ -93,7 +93,7 @@ def test_ctrl_c_in_training_writes_a_checkpoint_and_the_same_command_goes_on(vox
     assert process.returncode == 130
     assert "Interrupted. What was finished is kept" in errors
     assert "Traceback" not in errors
-    (run,) = (workplace / "home" / "runs").iterdir()
+    (run,) = (workplace / "home" / "runs").glob("[!.]*")
     assert list(run.glob("checkpoint-*/complete"))
     assert not (run / "final-model").exists()
     again = voxfactory(*arguments)
