@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## measurements, as ratios in one run
 up: $(VENV)/.demo ## server, deployments and a worker on this machine, for the Prefect UI
 	@$(BIN)/voxfactory up
 
-base-model: $(VENV)/.demo ## train voxfactory-tiny again, about half an hour
+base-model: $(VENV)/.demo ## train voxfactory-tiny again, three quarters of an hour
 	@$(BIN)/python -m deployments.base_model
 
 clean: ## remove the virtual environment and the factory's home

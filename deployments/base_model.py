@@ -1,6 +1,6 @@
 """Makes voxfactory-tiny again: `make base-model`. Random weights, synthetic speech in four languages, the factory's own stages.
 
-Takes about half an hour on two processor cores. Leaves the checkpoint, its training log and its error rates on voices that it never
+Takes three quarters of an hour on two processor cores. Leaves the checkpoint, its training log and its error rates on voices that it never
 heard in `tasks/voxtral/voxfactory-tiny/`.
 """
 

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 _SEED = 7
 _NEW_LANGUAGE = "de"
 _CLIPS = 700
-_GUARD_LANGUAGES = ("en", "es", "it", "nl")
-_GUARD_CLIPS = 180  # a language
-_EPOCHS = 8
+_CLIPS_OF_KNOWN = {"en": 220, "es": 120, "it": 180, "nl": 300}  # Dutch is the closest to German, and is forgotten first
 
 
 def run_demo() -> bool:
@@ -32,8 +30,8 @@ def run_demo() -> bool:
     quiet_libraries()
     home = settings().folder("demo")
     with progress_bars():
-        target = _corpus(home, "spoken-digits-german", (_NEW_LANGUAGE,), _CLIPS)
-        guard = _corpus(home, "spoken-digits-known", _GUARD_LANGUAGES, _GUARD_CLIPS)
+        target = _corpus(home, "spoken-digits-german", {_NEW_LANGUAGE: _CLIPS})
+        guard = _corpus(home, "spoken-digits-known", _CLIPS_OF_KNOWN)
     stages: list[tuple[str, str, float]] = []
     result = run_flow(lambda: _run(target, guard, stages))
     seconds = time.monotonic() - started
@@ -43,11 +41,11 @@ def run_demo() -> bool:
     return result.decision.publish
 
 
-def _corpus(home: Path, name: str, languages: tuple[str, ...], clips: int) -> Path:
+def _corpus(home: Path, name: str, clips: dict[str, int]) -> Path:
     """Synthetic speech, made once: its folder is named after everything that makes it."""
     from tasks.speech.spoken_digits import digit_lines, write_corpus
 
-    lines = [line for language in languages for line in digit_lines(language, clips, Path(), _SEED)]
+    lines = [line for language, count in clips.items() for line in digit_lines(language, count, Path(), _SEED)]
     folder = home / f"{name}-{content_hash([[line.text, line.language, repr(line.voice)] for line in lines])[:12]}"
     return folder if folder.exists() else write_corpus(lines, folder, settings().processes)
 
@@ -64,7 +62,14 @@ def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "Fa
     # The base model's own division: who is held out was heard neither in its training nor is in this one.
     options = IngestOptions(seed=SEED, eval_share=EVAL_SHARE, licence="cc0-1.0", consent="synthetic voices: nobody was recorded")
     training = TrainingOptions(
-        method=Method.FULL, epochs=_EPOCHS, batch_size=16, learning_rate=8e-4, checkpoint_steps=100, seed=_SEED
+        method=Method.FULL,
+        freeze_audio_tower=True,
+        epochs=6,
+        batch_size=16,
+        learning_rate=7e-4,
+        replay_share=1.0,
+        checkpoint_steps=100,
+        seed=_SEED,
     )
     state = factory(
         Source(path=target, name="german-digits", options=options),

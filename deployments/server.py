@@ -1,7 +1,7 @@
 """A real Prefect server for as long as a command runs, when none answers at the configured address.
 
 Its database and results lie under VOXFACTORY_HOME, so that the history of all commands stays together. Prefect's ephemeral mode is
-not used: it loses task runs. Nothing here imports Prefect: its settings are read at import, so they must stand before.
+not used: it loses task runs. Prefect is imported late here: its settings are read at import, so they must stand before.
 """
 
 import os
@@ -64,7 +64,17 @@ def prefect_server(settings: Settings) -> Iterator[str]:
             with exclusive(users):  # other commands that found this server may finish
                 pass
         finally:
+            _send_what_is_left()
             stop(process, _GRACE_S)
+
+
+def _send_what_is_left() -> None:
+    """Logs and events that Prefect still holds in this process: without a server it would try to send them for minutes."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_GRACE_S)
 
 
 def _configure(settings: Settings, api_url: str) -> None:

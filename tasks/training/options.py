@@ -25,6 +25,9 @@ class TrainingOptions(Contract):
     lora_alpha: int = Field(32, ge=1, description="Scale of the adapter; usually twice the rank.")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Against over-fitting on little data.")
     train_projector: bool = Field(False, description="LoRA also on the projector between encoder and language model.")
+    freeze_audio_tower: bool = Field(
+        False, description="method=full leaves the encoder as it is: a third less work, learns less."
+    )
     without_language: float = Field(0.15, ge=0, lt=1, description="Share of rows without lang:xx, so that detection survives.")
     replay_share: float = Field(0.4, ge=0, le=10, description="Replayed rows for each row of the dataset, against forgetting.")
     validation_share: float = Field(0.05, gt=0, lt=0.5, description="Share of training utterances that pick the best model.")

@@ -124,7 +124,7 @@ def _model(base: Checkpoint, options: TrainingOptions) -> "VoxtralForConditional
     model = load_model(base, device, dtype)
     if options.method is Method.LORA:
         return add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
-    train_every_weight(model)
+    train_every_weight(model, audio_tower=not options.freeze_audio_tower)
     return model
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 _PROJECTOR = r".*multi_modal_projector\.linear_\d+"
 _SINUSOIDS = "embed_positions"
+_TOWER = "audio_tower"
 
 
 def add_adapters(model: "VoxtralForConditionalGeneration", rank: int, alpha: int, dropout: float, projector: bool) -> "PeftModel":
@@ -42,16 +43,19 @@ def check_adapters(model: "PeftModel") -> None:
 
     """
     names = trainable_names(model)
-    stray = [name for name in names if "audio_tower" in name or "lora_" not in name]
+    stray = [name for name in names if _TOWER in name or "lora_" not in name]
     if stray or not names:
         problem = f"{stray[0]} would be trained" if stray else "No adapter was placed"
         raise ModelError(f"{problem}: the checkpoint's layers are not named as Voxtral's", "Use a Voxtral checkpoint")
 
 
-def train_every_weight(model: "VoxtralForConditionalGeneration") -> None:
-    """Full fine-tuning: everything but the encoder's fixed sinusoid table, which loading turns trainable."""
+def train_every_weight(model: "VoxtralForConditionalGeneration", audio_tower: bool = True) -> None:
+    """Full fine-tuning: everything, or everything behind the audio tower.
+
+    Never the encoder's fixed sinusoid table, which loading turns trainable.
+    """
     for name, weight in model.named_parameters():
-        weight.requires_grad_(_SINUSOIDS not in name)
+        weight.requires_grad_(_SINUSOIDS not in name and (audio_tower or _TOWER not in name))
 
 
 def trainable_names(model: "PreTrainedModel | PeftModel") -> list[str]:

@@ -76,6 +76,10 @@ def test_full_fine_tuning_leaves_the_sinusoids_alone(tiny: Checkpoint):
     train_every_weight(model)
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     assert frozen == ["model.audio_tower.embed_positions.weight"]
+    train_every_weight(model, audio_tower=False)
+    trained = trainable_names(model)
+    assert trained
+    assert not [name for name in trained if "audio_tower" in name]
 
 
 def test_a_saved_model_and_a_saved_adapter_transcribe_as_before(tiny: Checkpoint, tmp_path: Path):
