@@ -1,7 +1,7 @@
 """What the training process tells its parent: one JSON object a line on standard output. Everything else it prints is log."""
 
+import os
 import sys
-from contextlib import suppress
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,10 +45,17 @@ _parser: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 def send(message: Message) -> None:
-    """Write a message for the parent. A parent that is gone needs none: the signal of its death ends the training in order."""
-    with suppress(BrokenPipeError):
+    """Write a message for the parent.
+
+    A parent that is gone needs none: the signal of its death ends the training in order, and whatever is still printed goes nowhere.
+    """
+    try:
         sys.stdout.write(message.model_dump_json() + "\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
 
 
 def receive(line: str) -> Message | None:

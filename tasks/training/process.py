@@ -58,7 +58,7 @@ def _train_with_room(spec: TrainingSpec) -> channel.Message:
 
 
 def _train(spec: TrainingSpec) -> channel.Message:
-    from transformers import set_seed
+    from transformers import PrinterCallback, set_seed
 
     from tasks.dataset.version import read_utterances
     from tasks.training.examples import PlannedExamples, collate
@@ -103,6 +103,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
         data_collator=collate,
         callbacks=[stop, Report()],
     )
+    trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
     resumed = last_checkpoint(spec.folder)
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
