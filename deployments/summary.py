@@ -6,33 +6,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, Interval
+from tasks.contracts import EvaluationReport, FactoryResult, GateDecision
 
 _console = Console()
 
 
 def print_report(report: EvaluationReport, decision: GateDecision) -> None:
     """Error rates before and after, and what the gate says."""
-    table = Table(title="Word error rate on held-out speech", title_justify="left")
-    for column, side in (
-        ("set", "left"),
-        ("language", "left"),
-        ("utterances", "right"),
-        ("before", "right"),
-        ("after (95 %)", "right"),
-        ("change", "right"),
-    ):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    table = Table(title="Word error rate on held-out speech, % (95 % interval)", title_justify="left")
+    table.add_column("set", no_wrap=True)
+    table.add_column("language")
+    for column in ("n", "before", "after", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
     for score in report.scores:
         change = 100 * score.wer_change.value
-        colour = "green" if change <= 0 else "yellow"
+        tuned = score.wer_tuned
         table.add_row(
             score.set_name,
             score.language,
             str(score.utterances),
-            f"{score.wer_base.value:.1%}",
-            _with_interval(score.wer_tuned),
-            f"[{colour}]{change:+.1f} points[/{colour}]",
+            f"{100 * score.wer_base.value:.1f}",
+            f"{100 * tuned.value:.1f} ({100 * tuned.low:.1f} to {100 * tuned.high:.1f})",
+            f"[{'green' if change <= 0 else 'yellow'}]{change:+.1f}[/]",
         )
     _console.print(table)
     verdict = "[bold green]publish[/]" if decision.publish else "[bold red]do not publish[/]"
@@ -71,7 +66,3 @@ def shown(path: Path) -> str:
     """A path as it is shortest from here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _with_interval(interval: Interval) -> str:
-    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"

@@ -32,6 +32,7 @@ def draw_scores(report: EvaluationReport, path: Path) -> None:
     axes.set_yticks(rows, [_label(score.set_name, score.language, score.utterances) for score in scores])
     axes.set(xlabel="word error rate, % (95 % interval)", xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
     axes.legend(loc="lower right")
     unfinished = path.with_suffix(".part.png")
     figure.savefig(unfinished, dpi=140)

@@ -39,6 +39,7 @@ def model_card(name: str, report: EvaluationReport, licence: str) -> str:
         card_data=_metadata(name, report, licence).to_yaml(),
         name=name,
         adapter=model.method is Method.LORA,
+        trained=_what_was_trained(model, options),
         base_name=model.base.label,
         base_link=f"https://huggingface.co/{model.base.label}" if "/" in model.base.label else "#how-it-was-made",
         model=model,
@@ -53,6 +54,12 @@ def model_card(name: str, report: EvaluationReport, licence: str) -> str:
         **_window(model),
     )
     return str(ModelCard(text, ignore_metadata_errors=False))
+
+
+def _what_was_trained(model: TrainedModel, options: dict[str, Any]) -> str:
+    if model.method is Method.LORA:
+        return "LoRA adapter"
+    return "every weight behind the audio encoder" if options["freeze_audio_tower"] else "every weight"
 
 
 def _window(model: TrainedModel) -> dict[str, Any]:
@@ -98,6 +105,7 @@ def _results(score: Score, report: EvaluationReport) -> list[EvalResult]:
             task_type="automatic-speech-recognition",
             dataset_type=score.set_name,
             dataset_name=set_name,
+            dataset_config=None if score.language == "all" else score.language,
             dataset_split="eval",
             dataset_revision=versions[score.set_name][:12],
             metric_type=kind,

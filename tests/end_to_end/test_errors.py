@@ -76,7 +76,7 @@ def test_a_configured_server_that_does_not_answer(voxfactory: Command):
 def test_ctrl_c_in_training_writes_a_checkpoint_and_the_same_command_goes_on(voxfactory: Command, workplace: Path, server: str):
     source = digit_corpus(workplace / "digits", clips=40)
     dataset = voxfactory("ingest", source).stdout.strip().splitlines()[-1]
-    arguments = ["train", dataset, "--method", "full", "--epochs", "20", "--batch-size", "4"]
+    arguments = ["train", dataset, "--method", "full", "--epochs", "6", "--batch-size", "4"]
     process = subprocess.Popen(
         [sys.executable, "-m", "deployments.cli", *arguments],
         env=environment(workplace / "home", server),

@@ -44,6 +44,7 @@ def test_parts_appear_only_when_they_are_true(staged: StagedModel, report: Evalu
     assert ("lora_rank" in text) is lora
     assert ("PeftModel" in text) is lora
     assert "guard against forgetting" not in text
+    assert ("(LoRA adapter)" in text, "(every weight)" in text) == (lora, not lora)
     assert "{{" not in text
     assert "None" not in text
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from infra.errors import ModelError, TrainingError, TrainingInterrupted, TrainingLost
 from infra.storage import exclusive
-from tasks.contracts import Checkpoint, DatasetVersion, Method
+from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method
 from tasks.training import channel, launch
 from tasks.training.launch import open_run, run_address, train
 from tasks.training.options import TrainingOptions
@@ -164,16 +164,15 @@ def test_a_finished_run_is_not_trained_again(
     assert train(spec(undisturbed, tiny, digits)) == open_run(undisturbed)
 
 
-def test_lora_saves_an_adapter_that_names_its_base_and_no_path(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
-    options = TrainingOptions(epochs=1, batch_size=4, max_steps=2, train_projector=True)
-    model = train(spec(tmp_path / "run", tiny, digits, options))
-    assert model.checkpoint.is_adapter
-    saved = load_file(model.checkpoint.folder / "adapter_model.safetensors")
+def test_lora_saves_an_adapter_that_names_its_base_and_no_path(lora_report: EvaluationReport):
+    checkpoint = lora_report.model.checkpoint
+    assert checkpoint.is_adapter
+    saved = load_file(checkpoint.folder / "adapter_model.safetensors")
     assert saved
     assert not [name for name in saved if "audio_tower" in name]
-    adapter = json.loads((model.checkpoint.folder / "adapter_config.json").read_text())
-    assert adapter["base_model_name_or_path"] == "voxfactory-tiny"
-    assert str(tmp_path) not in (model.checkpoint.folder / "adapter_config.json").read_text()
+    adapter = (checkpoint.folder / "adapter_config.json").read_text()
+    assert json.loads(adapter)["base_model_name_or_path"] == "voxfactory-tiny"
+    assert str(checkpoint.folder) not in adapter
 
 
 def test_replayed_data_is_trained_on_too(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
@@ -186,10 +185,9 @@ def test_replayed_data_is_trained_on_too(tiny: Checkpoint, digits: DatasetVersio
     assert set(languages) == {"de", "en"}
 
 
-def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, tiny: Checkpoint, tmp_path: Path):
-    lora = train(spec(tmp_path / "lora", tiny, digits, TrainingOptions(epochs=1, batch_size=4, max_steps=1)))
+def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, lora_report: EvaluationReport, tmp_path: Path):
     with pytest.raises(ModelError, match="cannot be the base of another"):
-        train(spec(tmp_path / "run", lora.checkpoint, digits))
+        train(spec(tmp_path / "run", lora_report.model.checkpoint, digits))
 
 
 def test_an_optimizer_that_needs_a_gpu_is_refused_without_one(digits: DatasetVersion, tiny: Checkpoint, tmp_path: Path):
