@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from infra.errors import HomeError, VoxFactoryError
 
 _HASH_BLOCK_BYTES = 1 << 20
 _ROOM_BYTES = 1 << 20
+_STALE_S = 24 * 3600
 
 
 def content_hash(*parts: object) -> str:
@@ -115,6 +117,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     """
     with disk_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
         unfinished.chmod(0o755)
         try:
@@ -122,6 +125,13 @@ def new_folder(final: Path) -> Iterator[Path]:
             _put_in_place(unfinished, final)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what writers of this folder left behind when they were killed, a day ago or more."""
+    for left in final.parent.glob(f".{final.name}.*"):
+        if left.is_dir() and left.stat().st_mtime < time.time() - _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _put_in_place(unfinished: Path, final: Path) -> None:

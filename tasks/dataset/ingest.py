@@ -4,14 +4,13 @@ Clips are handled in shards by worker processes. One bad file costs one line in 
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from infra import progress
 from infra.errors import DatasetError, SettingsError, SpeechError
+from infra.processes import worker_pool
 from infra.storage import content_hash, new_folder
 from tasks.contracts import Contract, DatasetVersion, Utterance
 from tasks.dataset.sources import Reject, Row, read_source
@@ -85,7 +84,7 @@ def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processe
     if workers <= 1:
         yield from map(_process_shard, shards)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         yield from pool.map(_process_shard, shards)
 
 

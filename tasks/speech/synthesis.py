@@ -6,16 +6,15 @@ therefore spreads its work over processes. The library and its 100 languages com
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.errors import SpeechError
+from infra.processes import worker_pool
 
 # espeak-ng's own names and numbers: speak_lib.h
 _AUDIO_OUTPUT_RETRIEVAL = 1
@@ -109,6 +108,6 @@ def _speak_to_file(line: Line) -> None:
 
 def synthesise_many(lines: Sequence[Line], processes: int) -> Iterable[Line]:
     """Speak every line to its file; yields each as it is done, in order."""
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         for line, _ in zip(lines, pool.map(_speak_to_file, lines, chunksize=16), strict=True):
             yield line

@@ -1,6 +1,7 @@
 """One real Prefect server for all end-to-end tests, and the real command line in processes of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ def environment(home: Path, server: str) -> dict[str, str]:
         "VOXFACTORY_PROCESSES": "2",
         "COLUMNS": "200",
     }
+
+
+def hear_interrupts() -> None:
+    """For a child's start: background jobs of a shell are born deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.speech import REAL_SPEECH, digit_corpus
-from tests.end_to_end.conftest import Command, environment
+from tests.end_to_end.conftest import Command, environment, hear_interrupts
 
 
 def told(done: "subprocess.CompletedProcess[str]") -> str:
@@ -84,6 +84,7 @@ def test_ctrl_c_in_training_writes_a_checkpoint_and_the_same_command_goes_on(vox
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     for line in process.stderr or ():
         if line.startswith("train: "):

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.check_prefect_yaml import problems
 from infra.processes import free_port
 from tests.builders.speech import REAL_SPEECH, digit_corpus
-from tests.end_to_end.conftest import Command, environment
+from tests.end_to_end.conftest import Command, environment, hear_interrupts
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,6 +103,7 @@ def test_the_local_factory_runs_a_deployment_as_the_ui_would(server: str, workpl
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     try:
         shown = next((line for line in up.stdout or () if "The factory runs" in line), "")

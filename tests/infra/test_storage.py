@@ -1,4 +1,5 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ def test_a_folder_that_fails_leaves_nothing_behind_and_keeps_what_stood_there(tm
         fail_halfway()
     assert (final / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_leftovers_of_killed_writers_are_swept_and_those_of_living_ones_are_not(tmp_path: Path):
+    stale, living = tmp_path / ".model.abc", tmp_path / ".model.def"
+    for folder in (stale, living):
+        folder.mkdir()
+    os.utime(stale, (0, 0))
+    with new_folder(tmp_path / "model"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".model.def", "model"]
 
 
 def test_a_full_disk_is_told_in_one_line_with_what_to_do(tmp_path: Path):
