@@ -66,8 +66,8 @@ def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "Fa
         freeze_audio_tower=True,
         epochs=6,
         batch_size=16,
-        learning_rate=7e-4,
-        replay_share=1.0,
+        learning_rate=5e-4,
+        replay_share=1.5,
         checkpoint_steps=100,
         seed=_SEED,
     )
