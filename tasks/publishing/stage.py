@@ -14,7 +14,7 @@ from infra.storage import content_hash, folder_hash, new_folder, readable, write
 from tasks.contracts import Contract, EvaluationReport, Method, StagedModel, TrainedModel
 from tasks.publishing.card import model_card
 
-STAGE_VERSION = 1  # raise it when equal input would give another folder: it is part of the address
+STAGE_VERSION = 2  # raise it when equal input would give another folder: it is part of the address
 _RESULTS = ("training_config.json", "train_results.json", "loss.png")
 _EVALUATION = ("eval_results.json", "wer.png")
 _NEEDED = ("config.json", "tekken.json", "processor_config.json")
