@@ -42,9 +42,14 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(processes: int, calls_a_process: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Processes that share out work of ours. Ctrl-C is for this process alone: what they have not begun is then dropped."""
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("spawn"),
+        initializer=_leave_interrupts_to_parent,
+        max_tasks_per_child=calls_a_process,
+    )
     try:
         yield pool
     finally:

@@ -46,8 +46,8 @@ def write_corpus(lines: Sequence[Line], folder: Path, processes: int) -> Path:
     """Speak the lines into a folder with a manifest in NeMo's keys, as a user would bring it; returns the folder."""
     with new_folder(folder) as unfinished:
         placed = [replace(line, path=unfinished / line.path.name) for line in lines]
-        for number, _ in enumerate(synthesise_many(placed, processes), start=1):
-            progress.report("synthesise", number, len(lines))
+        for done in synthesise_many(placed, processes):
+            progress.report("synthesise", done, len(lines))
         rows = [
             {"audio_filepath": line.path.name, "text": line.text, "language": line.language, "speaker": line.voice.variant}
             for line in lines

@@ -1,11 +1,12 @@
 """Speech from text by espeak-ng: what the demo, the base model and the tests are made of where no recordings are at hand.
 
-espeak-ng is one C library with global state: one process, one voice at a time, about 20 ms an utterance. `synthesise_many`
-therefore spreads its work over processes. The library and its 100 languages come from the PyPI package `espeakng-loader`.
+espeak-ng is one C library with global state: one process, one voice at a time, about 20 ms an utterance. What was said before leaves
+traces in what is said next (echo, breath), so `synthesise_many` speaks a fixed number of lines in a new process each. The library and
+its 100 languages come from the PyPI package `espeakng-loader`.
 """
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from infra.processes import worker_pool
 _AUDIO_OUTPUT_RETRIEVAL = 1
 _PARAMETER_RATE, _PARAMETER_PITCH = 1, 3
 _CHARS_UTF8 = 1
+
+_NOISE_SEED = 1  # of the voices' breath
+_LINES_A_PROCESS = 100
 
 # Variants of espeak-ng's `voices/!v` that sound like a person and are intelligible to one.
 VOICE_VARIANTS = tuple(
@@ -62,6 +66,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
     sample_rate_hz = library.espeak_Initialize(_AUDIO_OUTPUT_RETRIEVAL, 0, data_path, 0)
     if sample_rate_hz <= 0:
         raise SpeechError(f"espeak-ng did not start from {data_path.decode()}", "Reinstall the package espeakng-loader")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(_NOISE_SEED))  # by default the time of day
     return library, sample_rate_hz
 
 
@@ -98,16 +103,21 @@ def synthesise(text: str, language: str, voice: Voice) -> tuple[np.ndarray, int]
     return np.concatenate(pieces), sample_rate_hz
 
 
-def _speak_to_file(line: Line) -> None:
+def _speak_to_files(lines: Sequence[Line]) -> int:
     import soundfile
 
-    samples, sample_rate_hz = synthesise(line.text, line.language, line.voice)
-    silence = np.zeros(int(line.pause_s * sample_rate_hz), dtype=np.int16)
-    soundfile.write(line.path, np.concatenate([silence, samples]), sample_rate_hz, subtype="PCM_16")
+    for line in lines:
+        samples, sample_rate_hz = synthesise(line.text, line.language, line.voice)
+        silence = np.zeros(int(line.pause_s * sample_rate_hz), dtype=np.int16)
+        soundfile.write(line.path, np.concatenate([silence, samples]), sample_rate_hz, subtype="PCM_16")
+    return len(lines)
 
 
-def synthesise_many(lines: Sequence[Line], processes: int) -> Iterable[Line]:
-    """Speak every line to its file; yields each as it is done, in order."""
-    with worker_pool(processes) as pool:
-        for line, _ in zip(lines, pool.map(_speak_to_file, lines, chunksize=16), strict=True):
-            yield line
+def synthesise_many(lines: Sequence[Line], processes: int) -> Iterator[int]:
+    """Speak every line to its file; yields how many are done. Equal lines, equal samples, whatever the number of processes."""
+    chunks = [lines[start : start + _LINES_A_PROCESS] for start in range(0, len(lines), _LINES_A_PROCESS)]
+    done = 0
+    with worker_pool(processes, calls_a_process=1) as pool:
+        for spoken in pool.map(_speak_to_files, chunks):
+            done += spoken
+            yield done
