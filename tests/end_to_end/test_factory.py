@@ -12,18 +12,18 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.stages import finished_stages
-from tests.builders.speech import digit_corpus
+from tests.builders.speech import digit_corpus, radio_corpus
 from tests.end_to_end.conftest import Command
 
-OPTIONS = ("--language", "de", "--name", "digits", "--method", "full", "--epochs", 4, "--batch-size", 8, "--learning-rate", 5e-4)
+OPTIONS = ("--language", "en", "--name", "radio", "--method", "full", "--epochs", 4, "--batch-size", 8, "--learning-rate", 7e-4)
 COMPUTED_BY_EVERY_RUN = {"read source", "resolve base model", "gate"}
 
 
 @pytest.fixture(scope="module")
 def first(workplace: Path, voxfactory: Command) -> "subprocess.CompletedProcess[str]":
-    digit_corpus(workplace / "source", clips=40)
-    digit_corpus(workplace / "english", language="en", clips=30)
-    return voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "english")
+    radio_corpus(workplace / "source", clips=100)
+    radio_corpus(workplace / "guard", clips=30, seed=4)
+    return voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard")
 
 
 def stages_of_last_run(server: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ def test_speech_becomes_a_better_model_with_a_proven_demo(
     assert (repository / "model.safetensors").is_file()
     rates = json.loads((repository / "eval_results.json").read_text())["scores"]
     assert rates[0]["wer_tuned"]["value"] < rates[0]["wer_base"]["value"]
-    assert [score["set_name"] for score in rates] == ["digits", "english"]
+    assert [score["set_name"] for score in rates] == ["radio", "guard"]
     assert "from the cache" not in stages_of_last_run(server).values()
 
 
@@ -53,7 +53,7 @@ def test_the_same_speech_at_another_path_is_taken_from_the_cache(
     first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str
 ):
     shutil.copytree(workplace / "source", workplace / "elsewhere")
-    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "english")
+    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "guard")
     assert again.returncode == 0, again.stderr[-3000:]
     stages = stages_of_last_run(server)
     assert {name for name, how in stages.items() if how != "from the cache"} == COMPUTED_BY_EVERY_RUN
@@ -67,7 +67,7 @@ def test_an_artefact_that_was_deleted_is_made_again(
 ):
     (repository,) = (workplace / "home" / "published").glob("*/repository")
     shutil.rmtree(repository.parent)
-    again = voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "english")
+    again = voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard")
     assert again.returncode == 0, again.stderr[-3000:]
     assert (repository / "README.md").is_file()
     stages = stages_of_last_run(server)
@@ -82,7 +82,7 @@ def test_one_changed_byte_of_speech_is_new_data(
     content = bytearray(clip.read_bytes())
     content[len(content) // 2] ^= 64
     clip.write_bytes(content)
-    done = voxfactory("ingest", changed, "--language", "de", "--name", "digits")
+    done = voxfactory("ingest", changed, "--language", "en", "--name", "radio")
     assert done.returncode == 0, done.stderr[-3000:]
     assert stages_of_last_run(server)["ingest"] == "computed"
     assert len(list((workplace / "home" / "datasets").glob("*/dataset.json"))) == 3
