@@ -23,8 +23,8 @@ $(VENV)/.dev: $(VENV)/.demo
 demo: $(VENV)/.demo ## teach the tiny model German digits, from speech to a proven demo
 	@$(BIN)/voxfactory demo
 
-test: $(VENV)/.dev ## every test
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## every test, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev ## the tests without a server and without training, under two minutes
 	@$(BIN)/python -m pytest -m fast

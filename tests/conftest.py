@@ -11,6 +11,8 @@ os.environ |= {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # test processes share the cores; threads that wait for each other spin
 
 from collections.abc import Iterator
 from pathlib import Path
