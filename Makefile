@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench up base-model clean
+.PHONY: help demo test test-fast check bench conformance up base-model clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | column -t -s '	'
@@ -38,6 +38,12 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, prefect.yaml
 
 bench: $(VENV)/.dev ## measurements, as ratios in one run
 	@$(BIN)/python -m tests.benchmarks.start
+	@$(BIN)/python -m tests.benchmarks.hub
+	@$(BIN)/python -m tests.benchmarks.demo
+
+conformance: $(VENV)/.dev ## huggingface_hub's own tests against the local Hub, two minutes
+	@$(PIP) -e ".[conformance]"
+	@$(BIN)/python -m tests.conformance
 
 up: $(VENV)/.demo ## server, deployments and a worker on this machine, for the Prefect UI
 	@$(BIN)/voxfactory up

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.hub import app as hub_app
 from infra.errors import VoxFactoryError
+from infra.redaction import redacted
 
 if TYPE_CHECKING:
-    from flows.params import Source, Training
+    from flows.params import Publication, Source, Training
     from tasks.contracts import DatasetVersion
 
 app = typer.Typer(
@@ -24,6 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_pools = typer.Typer(help="Work pools of the Prefect server.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(hub_app, name="hub")
+app.add_typer(_pools, name="pools")
 
 _INTERRUPTED = 130
 
@@ -41,7 +47,10 @@ _BatchSize = Annotated[int, typer.Option(min=1, help="Windows a step; memory gro
 _LearningRate = Annotated[float, typer.Option(help="2e-4 suits LoRA on the 3B, 1e-5 full fine-tuning of it.")]
 _MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
 _Repository = Annotated[str, typer.Option("--name", help="Repository: name, or owner/name.")]
-_Licence = Annotated[str, typer.Option(help="Licence as the Hub names it, such as cc-by-4.0.")]
+_Licence = Annotated[str, typer.Option(help="Licence of the model as the Hub names it, such as cc-by-4.0.")]
+_Forms = Annotated[list[str] | None, typer.Option(help="adapter, merged; repeatable. How a LoRA model is published.")]
+_PoolType = Annotated[str, typer.Option("--type", help="Of the work pools: process, docker or kubernetes.")]
+_Public = Annotated[bool, typer.Option("--public", help="Let everyone see it.")]
 
 
 @app.command()
@@ -61,9 +70,11 @@ def ingest(
     eval_share: _EvalShare = 0.2,
     seed: _Seed = 0,
     licence: _Licence = "unknown",
+    consent: Annotated[str, typer.Option(help="What the speakers agreed to, in words.")] = "not recorded",
+    consent_scope: Annotated[str, typer.Option(help="private, or public if it covers publishing to everyone.")] = "private",
 ) -> None:
     """Turn a folder of speech into a checked, divided, fingerprinted dataset version."""
-    described = _source(source, language, name, eval_share, seed, licence)
+    described = _source(source, language, name, eval_share, seed, licence=licence, consent=consent, consent_scope=consent_scope)
     from deployments.running import run_flow
 
     version = run_flow(lambda: _flow("ingest", "ingest")(described))
@@ -116,25 +127,21 @@ def evaluate(
 
 @app.command()
 def publish(
-    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder that `evaluate` printed.")],
-    name: _Repository = "voxtral-fine-tuned",
-    licence: _Licence = "apache-2.0",
+    made: Annotated[Path, typer.Argument(help="Folder that `evaluate` or `train` printed, or that `ingest` printed.")],
+    name: _Repository = "",
+    licence: _Licence = "unknown",
+    form: _Forms = None,
+    public: _Public = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although the gate refuses.")] = False,
 ) -> None:
-    """Write the model card and assemble the repository folder of a model that passes the gate."""
-    from infra.errors import PublishingError
-    from tasks.evaluation.compare import open_report
-    from tasks.evaluation.gate import GateRules, decide
+    """Publish a model that passes the gate, or a dataset, to the Hub: proven before it is seen, in private unless told otherwise."""
+    from deployments.publishing import publish_dataset_folder, publish_model_folder
 
-    report = open_report(evaluation.resolve())
-    decision = decide(report, GateRules())
-    if not decision.publish and not anyway:
-        raise PublishingError(f"The gate refuses: {'; '.join(decision.reasons)}", "Train it better, or publish it --anyway")
-    publication = _checked("Publication", name=name, licence=licence)
-    from deployments.running import run_flow
-
-    staged = run_flow(lambda: _flow("publish", "publish")(report, publication))
-    typer.echo(staged.folder.parent)
+    if (made / "dataset.json").is_file():
+        publish_dataset_folder(made.resolve(), _checked("DatasetPublication", **_given(name=name), public=public))
+        return
+    publication = _publication(name, licence, form, public)
+    publish_model_folder(made.resolve(), publication, anyway)
 
 
 @app.command()
@@ -173,18 +180,20 @@ def run(
     batch_size: _BatchSize = 4,
     learning_rate: _LearningRate = 2e-4,
     max_steps: _MaxSteps = None,
-    repository: Annotated[str, typer.Option(help="Repository of the model: name, or owner/name.")] = "voxtral-fine-tuned",
-    licence: _Licence = "apache-2.0",
+    repository: Annotated[str, typer.Option(help="Repository of the model: name, or owner/name.")] = "",
+    licence: _Licence = "unknown",
+    form: _Forms = None,
+    public: _Public = False,
     eval_share: _EvalShare = 0.2,
     seed: _Seed = 0,
 ) -> None:
     """Everything: ingest, fine-tune, evaluate, gate, publish, deploy, prove."""
     from flows.params import Gate
 
-    described = _source(source, language, name, eval_share, seed, "unknown")
-    guards = [_source(path, language, path.stem, eval_share, seed, "unknown") for path in guard or []]
+    described = _source(source, language, name, eval_share, seed)
+    guards = [_source(path, language, path.stem, eval_share, seed) for path in guard or []]
     training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed)
-    publication = _checked("Publication", name=repository, licence=licence)
+    publication = _publication(repository, licence, form, public)
     from deployments.running import run_flow
     from deployments.summary import print_result
 
@@ -195,12 +204,116 @@ def run(
 
 
 @app.command()
-def up() -> None:
-    """Start server, deployments and a worker on this machine, for the Prefect UI; Ctrl-C ends them."""
-    from deployments.local import local_factory
+def doctor() -> None:
+    """Look whether everything is there that a run needs: home, device, Prefect, the Hub and the rights of the token."""
+    from rich.console import Console
+
+    from deployments.doctor import print_findings
     from infra.settings import settings
 
-    local_factory(settings(), lambda ui: typer.echo(f"The factory runs: {ui}/deployments. Ctrl-C ends it"))
+    if not print_findings(settings(), Console()):
+        raise typer.Exit(2)
+
+
+@app.command()
+def up() -> None:
+    """Start server, deployments, automations, workers, webhook and local Hub on this machine; Ctrl-C ends them."""
+    from deployments.local import local_factory
+    from deployments.summary import print_parts
+    from infra.settings import settings
+
+    local_factory(settings(), print_parts)
+
+
+@app.command()
+def deploy(pool_type: _PoolType = "process") -> None:
+    """Put pools, deployments and automations on the Prefect server, or correct them; `up` does it by itself."""
+    from deployments.server import configure
+    from infra.settings import settings
+
+    configure(settings())
+    from deployments.local import set_up
+    from deployments.summary import print_parts
+
+    print_parts(set_up(settings(), pool_type), "On the Prefect server")
+
+
+@app.command()
+def webhook() -> None:
+    """Listen for webhooks of a Hub, and tell Prefect when a watched dataset has changed."""
+    import uvicorn
+
+    from deployments.credentials import webhook_secret
+    from deployments.server import configure
+    from infra.settings import settings
+
+    configure(settings())
+    from deployments.webhook import create_app
+
+    known = settings().model_copy(update={"webhook_secret": webhook_secret(settings())})
+    uvicorn.run(create_app(known), host=known.host, port=known.webhook_port, log_level="warning")
+
+
+@app.command()
+def retrain(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Dataset of a Hub, owner/name; or a folder or manifest.")],
+    language: _Language = None,
+    name: _Repository = "",
+    base: _Base = "voxfactory-tiny",
+    method: _Method = "lora",
+    epochs: _Epochs = 3,
+    batch_size: _BatchSize = 4,
+    learning_rate: _LearningRate = 2e-4,
+    max_steps: _MaxSteps = None,
+    licence: _Licence = "unknown",
+    new: Annotated[int, typer.Option(min=1, help="How many utterances must be new.")] = 1,
+    warm_start: Annotated[bool, typer.Option("--warm-start", help="Go on from the published adapter.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+) -> None:
+    """Make the published model anew if enough is new in its dataset; it must beat its base and what is published."""
+    from flows.params import Gate, Retraining
+
+    place = {"path": Path(dataset).resolve()} if Path(dataset).exists() else {"repository": dataset}
+    short = Path(dataset).name
+    source = _checked("Source", **place, name=short, options={"language": language})
+    training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed=0)
+    publication = _publication(name or f"voxtral-{short}", licence, None, public=False)
+    from deployments.running import run_flow
+    from deployments.summary import print_result
+
+    rules = Retraining(new_utterances=new, warm_start=warm_start)
+    result = run_flow(lambda: _flow("retrain", "retrain")(source, training, Gate(), publication, rules, dry_run))
+    typer.echo(result.news.reason)
+    if result.made:
+        print_result(result.made)
+        if not result.made.decision.publish:
+            raise typer.Exit(3)
+
+
+@app.command()
+def watch() -> None:
+    """Look at the watched datasets once, and tell Prefect of each that changed."""
+    from deployments.running import run_flow
+
+    for name in run_flow(lambda: _flow("watch", "watch")()) or ["nothing changed"]:
+        typer.echo(name)
+
+
+@_pools.command("apply")
+def apply_pools(
+    pool_type: _PoolType = "process",
+    cpu: Annotated[int, typer.Option(min=1, help="How many runs of the pool cpu may go on at once.")] = 4,
+    gpu: Annotated[int, typer.Option(min=1, help="How many runs of the pool gpu may go on at once.")] = 1,
+) -> None:
+    """Create or correct the work pools cpu and gpu on the Prefect server."""
+    from deployments.server import configure
+    from infra.settings import settings
+
+    configure(settings())
+    from deployments.pools import apply_pools as apply
+
+    for line in apply(pool_type, cpu, gpu):
+        typer.echo(line)
 
 
 def main() -> None:
@@ -216,7 +329,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"voxfactory: {message}\n")
+    sys.stderr.write(f"voxfactory: {redacted(message)}\n")
     sys.exit(code)
 
 
@@ -243,12 +356,20 @@ def _checked(kind: str, **values: object) -> Any:
         ) from error
 
 
-def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, licence: str) -> "Source":
-    from flows.params import Source
-    from tasks.dataset.ingest import IngestOptions
+def _publication(name: str, licence: str, forms: list[str] | None, public: bool) -> "Publication":
+    publication: Publication = _checked("Publication", **_given(name=name, forms=forms), licence=licence, public=public)
+    return publication
 
-    options = IngestOptions(language=language, eval_share=eval_share, seed=seed, licence=licence)
-    return Source(path=path.resolve(), name=name, options=options)
+
+def _given(**values: object) -> dict[str, object]:
+    """Without what was left out: the parameters' own defaults stand."""
+    return {key: value for key, value in values.items() if value}
+
+
+def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, **terms: str) -> "Source":
+    options = {"language": language, "eval_share": eval_share, "seed": seed, **terms}
+    source: Source = _checked("Source", path=path.resolve(), name=name, options=options)
+    return source
 
 
 def _training(

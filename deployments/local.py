@@ -1,55 +1,179 @@
-"""`voxfactory up`: the factory on one machine. A Prefect server, a work pool, every deployment of prefect.yaml, and a worker.
+"""`voxfactory up`: the factory on one machine, running by itself.
 
-Flows are then started from the Prefect UI, on a schedule or by an event; this process only keeps server and worker alive.
+A Prefect server, work pools, every deployment of prefect.yaml, automations, a worker for each pool, a receiver for webhooks, and the
+local Hub. Flows are then started from the Prefect UI, on a schedule or by an event; this process only keeps the others alive, and ends
+them when it ends: a training writes a checkpoint first.
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from deployments.credentials import credentials_file, prefect_auth, webhook_secret
 from deployments.server import prefect_server
 from infra.errors import ServerError
 from infra.processes import last_lines, start, stop
 from infra.settings import Settings
 
 _PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
-_POOL = "gpu"  # one run at a time: a training takes the whole GPU, or the whole processor
+_VOXFACTORY = (sys.executable, "-m", "deployments.cli")
 _ROOT = Path(__file__).resolve().parents[1]
-_GRACE_S = 30  # a worker waits for its runs, and a training needs time for a checkpoint
+_GRACE_S = 45  # a worker waits for its runs, and a training needs time for a checkpoint
+_POLL_S = 0.5
 
 
-def local_factory(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Run until Ctrl-C; `ready` is told the address of the UI once server, deployments and worker are there.
+class Part(NamedTuple):
+    """Something that runs, for the status page."""
+
+    name: str
+    where: str
+    note: str
+
+
+class _Running(NamedTuple):
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+def local_factory(settings: Settings, ready: Callable[[list[Part]], None]) -> None:
+    """Run until Ctrl-C; `ready` is told what runs where once everything does.
 
     Raises:
-        ServerError: the server, a deployment or the worker fails; the message carries what Prefect said.
+        ServerError: the server, a deployment, or another part fails; the message carries what it said.
+        SettingsError: settings contradict each other.
 
     """
     if not (_ROOT / "prefect.yaml").is_file():
         raise ServerError(f"{_ROOT} holds no prefect.yaml", "Run it from a clone of the repository")
-    with prefect_server(settings) as ui:
-        # The worker hands its environment to the runs; they may work in another folder.
-        os.environ |= {"VOXFACTORY_ROOT": str(_ROOT), "VOXFACTORY_HOME": str(settings.folder(""))}
-        os.environ["VOXFACTORY_PREFECT_API_URL"] = os.environ["PREFECT_API_URL"]
-        _prefect("work-pool", "create", _POOL, "--type", "process", "--overwrite")
-        _prefect("work-pool", "update", _POOL, "--concurrency-limit", "1")
-        _prefect("deploy", "--all")
-        log_path = settings.folder("prefect") / "worker.log"
-        with log_path.open("wb") as log:
-            worker = start([*_PREFECT, "worker", "start", "--pool", _POOL], {"PREFECT_WORKER_QUERY_SECONDS": "2"}, log)
-            try:
-                ready(ui)
-                worker.wait()
-            finally:
-                stop(worker, _GRACE_S)
-        raise ServerError(f"The worker ended:\n{last_lines(log_path)}\n", f"Read {log_path}")
+    own = {"PREFECT_SERVER_API_AUTH_STRING": prefect_auth(settings).get_secret_value()}
+    if settings.database_url:
+        own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.database_url.get_secret_value()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so wants a clean end, too
+    with prefect_server(settings, own, settings.host) as ui, ExitStack() as ending:
+        _set_environment(settings)
+        done = set_up(settings)
+        running = []
+        for name, command in _commands().items():
+            running.append(_start(settings, name, command))
+            ending.callback(stop, running[-1].process, _GRACE_S)
+        tell_local_hub(settings)
+        ready([Part("Prefect UI", ui, f"sign in with what {credentials_file(settings)} says"), *done, *_parts(settings)])
+        _wait(running)
 
 
-def _prefect(*arguments: str) -> None:
-    done = subprocess.run([*_PREFECT, *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)
+def set_up(settings: Settings, pool_type: str = "process") -> list[Part]:
+    """Pools, deployments and automations on the server at PREFECT_API_URL; set up again, they are corrected and never doubled."""
+    from deployments.automations import apply_automations
+    from deployments.pools import apply_pools
+
+    pools = apply_pools(pool_type)
+    deploy_all(settings)
+    automations = apply_automations(settings)
+    schedules = "on" if settings.schedules else "off: VOXFACTORY_SCHEDULES=true switches them on"
+    return [
+        Part("pools", ", ".join(pools), ""),
+        Part("automations", ", ".join(automations), ""),
+        Part("schedules", "Mondays, and every 15 minutes", schedules),
+    ]
+
+
+def deploy_all(settings: Settings) -> None:
+    """Put every deployment of prefect.yaml on the server.
+
+    Raises:
+        ServerError: Prefect refuses; with what it said.
+
+    """
+    done = subprocess.run(
+        [*_PREFECT, "deploy", "--all"],
+        cwd=_ROOT,
+        env=os.environ | deploying_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
-        raise ServerError(
-            f"prefect {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}\n", "Correct what it says and start again"
-        )
+        raise ServerError(f"prefect deploy failed:\n{done.stdout}{done.stderr}\n", "Correct what it says and start again")
+
+
+def deploying_environment(settings: Settings) -> dict[str, str]:
+    """The variables that prefect.yaml names."""
+    return {
+        "VOXFACTORY_ROOT": str(_ROOT),
+        "VOXFACTORY_VERSION": _version(),
+        "VOXFACTORY_WHOLE_POOL": "cpu" if settings.gpu_pool else "gpu",
+        "VOXFACTORY_SCHEDULES": str(settings.schedules).lower(),
+    }
+
+
+def tell_local_hub(settings: Settings) -> None:
+    """Let the local Hub, if that is the one, tell us of changes of the watched datasets; told again, it is not told twice."""
+    from infra.hub import connection
+
+    if not settings.watch:
+        return
+    with connection(settings) as hub:
+        if not hub.local:
+            return
+        api, url = hub.api(), f"http://127.0.0.1:{settings.webhook_port}/"
+        watched: list[Any] = [{"type": "dataset", "name": one.repository} for one in settings.watch]
+        secret = webhook_secret(settings).get_secret_value()
+        ours = next((one for one in api.list_webhooks() if one.url == url), None)
+        if ours:
+            api.update_webhook(ours.id, url=url, watched=watched, domains=["repo"], secret=secret)
+        else:
+            api.create_webhook(url=url, watched=watched, domains=["repo"], secret=secret)
+
+
+def _set_environment(settings: Settings) -> None:
+    """For the children: they may work in another folder, and must find this server and this home."""
+    os.environ |= {
+        "VOXFACTORY_HOME": str(settings.folder("")),
+        "VOXFACTORY_ROOT": str(_ROOT),
+        "VOXFACTORY_PREFECT_API_URL": os.environ["PREFECT_API_URL"],
+        "VOXFACTORY_WEBHOOK_SECRET": webhook_secret(settings).get_secret_value(),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    }
+
+
+def _commands() -> dict[str, Sequence[str]]:
+    workers = {f"worker {pool}": [*_PREFECT, "worker", "start", "--pool", pool] for pool in ("cpu", "gpu")}
+    return {**workers, "webhook": [*_VOXFACTORY, "webhook"], "hub": [*_VOXFACTORY, "hub"]}
+
+
+def _parts(settings: Settings) -> list[Part]:
+    watched = ", ".join(one.repository for one in settings.watch) or "nothing: name datasets in VOXFACTORY_WATCH"
+    logs = settings.folder("prefect")
+    return [
+        Part("workers", "cpu, gpu", f"log: {logs / 'worker-gpu.log'}"),
+        Part("webhook", f"http://{settings.host}:{settings.webhook_port}/", f"watches {watched}"),
+        Part("local Hub", f"http://127.0.0.1:{settings.hub_port}", "`voxfactory hub sign-in` prints a link that signs you in"),
+    ]
+
+
+def _start(settings: Settings, name: str, command: Sequence[str]) -> _Running:
+    log_path = settings.folder("prefect") / f"{name.replace(' ', '-')}.log"
+    with log_path.open("wb") as log:
+        return _Running(name, start(command, {}, log, with_secrets=True), log_path)
+
+
+def _wait(running: Sequence[_Running]) -> None:
+    while True:
+        for part in running:
+            if part.process.poll() is not None:
+                raise ServerError(f"The {part.name} ended:\n{last_lines(part.log)}\n", f"Read {part.log}")
+        time.sleep(_POLL_S)
+
+
+def _version() -> str:
+    """The commit of the sources, as Git names it; `unknown` outside a clone."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

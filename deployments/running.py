@@ -24,9 +24,9 @@ def run_flow(call: Callable[[], Result]) -> Result:
     """Run `call`, which imports and calls a flow, while a Prefect server answers."""
     from deployments.server import prefect_server
 
-    settings().folder("prefect")  # an unwritable home is told before anything starts
+    home = settings().folder("prefect").parent  # an unwritable home is told before anything starts
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with disk_errors(settings().home), prefect_server(settings()) as ui, progress_bars():
+    with disk_errors(home), prefect_server(settings()) as ui, progress_bars():
         sys.stderr.write(f"Prefect UI: {ui}\n")
         return call()
 

@@ -14,6 +14,7 @@ from http.client import HTTPException
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from deployments.credentials import known_prefect_auth
 from infra.errors import ServerError
 from infra.processes import free_port, last_lines, start, stop
 from infra.settings import Settings
@@ -26,10 +27,15 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @contextmanager
-def prefect_server(settings: Settings) -> Iterator[str]:
-    """Yield the address of the Prefect UI; starts a server on loopback if none answers, and stops it afterwards.
+def prefect_server(settings: Settings, own: dict[str, str] | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+    """Yield the address of the Prefect UI; starts a server if none answers, and stops it afterwards.
 
     Prefect is imported while the server starts, since both take seconds.
+
+    Args:
+        settings: where it is to be.
+        own: variables for the server's process alone.
+        host: on which address it listens.
 
     Raises:
         ServerError: a server elsewhere was configured and does not answer, or a local one does not start.
@@ -38,7 +44,7 @@ def prefect_server(settings: Settings) -> Iterator[str]:
     api_url = settings.prefect_api_url.rstrip("/")
     _configure(settings, api_url)
     users = settings.folder("prefect") / "server-users.lock"
-    if _answers(api_url):
+    if answers(api_url):
         with shared(users):
             yield _ui(api_url)
         return
@@ -49,14 +55,14 @@ def prefect_server(settings: Settings) -> Iterator[str]:
     api_url = f"http://127.0.0.1:{port}/api"
     _configure(settings, api_url)
     log_path = settings.folder("prefect") / "server.log"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     with log_path.open("wb") as log:
-        process = start(command, {}, log)
+        process = start(command, own or {}, log)
         try:
             import flows.factory  # noqa: F401 - the heaviest imports, while the server starts
 
             deadline = time.monotonic() + _START_S
-            while not _answers(api_url):
+            while not answers(api_url):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise ServerError(f"The Prefect server did not start:\n{last_lines(log_path)}\n", f"Read {log_path}")
                 time.sleep(_POLL_S)
@@ -77,8 +83,12 @@ def _send_what_is_left() -> None:
         worker.drain_all(timeout=_GRACE_S)
 
 
+def configure(settings: Settings) -> None:
+    """Let Prefect, which reads its settings when it is imported, speak to the configured server from this process and its children."""
+    _configure(settings, settings.prefect_api_url.rstrip("/"))
+
+
 def _configure(settings: Settings, api_url: str) -> None:
-    """Prefect's own settings for this process and its children."""
     prefect_home = settings.folder("prefect")
     os.environ.update(
         {
@@ -94,9 +104,13 @@ def _configure(settings: Settings, api_url: str) -> None:
         }
     )
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    auth = known_prefect_auth(settings)
+    if auth:
+        os.environ["PREFECT_API_AUTH_STRING"] = auth.get_secret_value()
 
 
-def _answers(api_url: str) -> bool:
+def answers(api_url: str) -> bool:
+    """Whether a Prefect server answers at an API address."""
     try:
         with urlopen(f"{api_url}/health", timeout=2) as response:  # noqa: S310 - the scheme is the user's own setting
             return response.status == 200 and response.read() == b"true"

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tasks.contracts import EvaluationReport, FactoryResult, GateDecision
+from deployments.local import Part
+from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel
 
 _console = Console()
 
@@ -51,15 +52,44 @@ def print_result(result: FactoryResult) -> None:
     print_report(report, result.decision)
     _console.print("")
     places = {"data": dataset.folder, "run": model.folder, "plots": report.folder / "wer.png"}
-    if result.staged:
-        places |= {"card": result.staged.card, "model": result.staged.folder}
+    if result.published:
+        staged = result.published[0].staged
+        places |= {"card": staged.card, "model": staged.folder}
     for what, place in places.items():
         _console.print(f"  {what:<6} {shown(place)}", highlight=False, soft_wrap=True)
-    if result.staged and result.space:
+    for published in result.published:
+        print_published(published)
+    if result.published and result.space:
         held = sum(proof.holds for proof in result.space.proofs)
         _console.print(f"  demo   proven on {held} of {len(result.space.proofs)} clips; open it with", highlight=False)
         command = shown(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "voxfactory" else "voxfactory"
-        _console.print(f"         {command} space {shown(result.staged.folder.parent)} --open", highlight=False, soft_wrap=True)
+        _console.print(
+            f"         {command} space {shown(result.published[0].staged.folder.parent)} --open", highlight=False, soft_wrap=True
+        )
+
+
+def print_published(published: PublishedModel) -> None:
+    """Where a model is, and that it is what was measured."""
+    held = sum(proof.holds for proof in published.proofs)
+    print_place(published.place)
+    _console.print(
+        f"         downloaded again, it heard {held} of {len(published.proofs)} clips as evaluation did", highlight=False
+    )
+
+
+def print_parts(parts: list[Part], title: str = "VoxFactory runs; Ctrl-C ends it") -> None:
+    """What runs, and where."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for part in parts:
+        table.add_row(*part)
+    _console.print(table)
+
+
+def print_place(place: HubRevision) -> None:
+    """Where something was published."""
+    seen = "public" if place.public else "private"
+    was = "published" if place.new else "was there already"
+    _console.print(f"  hub    {place.repository} on {place.hub}, {seen}, {was} as {place.tag}", highlight=False, soft_wrap=True)
 
 
 def shown(path: Path) -> str:

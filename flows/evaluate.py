@@ -1,21 +1,26 @@
-"""A fine-tuned model and its base in, a report out: which of them hears better."""
+"""A fine-tuned model and what it is to beat in, a report out: which of them hears better."""
 
 from prefect import flow
 
-from tasks.contracts import DatasetVersion, EvaluationReport, TrainedModel
+from flows.dispatch import hand_over, look_for_errand
+from flows.references import Dataset, Model
+from tasks.contracts import EvaluationReport
 from tasks.evaluation.tasks import compare_models, transcribe
+from tasks.voxtral.tasks import resolve_named
 
 
 @flow(name="evaluate", flow_run_name="{dataset.name}")
 def evaluate(
-    model: TrainedModel, dataset: DatasetVersion, guards: list[DatasetVersion], batch_size: int = 32
+    model: Model, dataset: Dataset, guards: list[Dataset], batch_size: int = 32, rival: str | None = None
 ) -> EvaluationReport:
-    """Transcribe the same held-out utterances with both models, and compare."""
+    """Transcribe the same held-out utterances with the model and its base, or a rival instead of that, and compare."""
+    look_for_errand()
+    before = resolve_named(rival) if rival else model.base
     heard = [
         (
-            transcribe(model.base, version, batch_size, "base"),
+            transcribe(before, version, batch_size, "before"),
             transcribe(model.checkpoint, version, batch_size, "fine-tuned"),
         )
         for version in (dataset, *guards)
     ]
-    return compare_models(model, dataset, guards, heard)
+    return hand_over(compare_models(model, dataset, guards, heard, rival))

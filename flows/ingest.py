@@ -4,11 +4,12 @@ from prefect import flow
 
 from flows.params import Source
 from tasks.contracts import DatasetVersion
-from tasks.dataset.tasks import ingest_source, read_source_content
+from tasks.dataset.tasks import fetch_source, ingest_source, read_source_content, resolve_source
 
 
 @flow(name="ingest", flow_run_name="{source.name}")
 def ingest(source: Source) -> DatasetVersion:
     """Check, convert, divide and version the utterances of a source."""
-    content = read_source_content(source.path)
-    return ingest_source(source.path, content, source.name, source.options)
+    path = source.path or fetch_source(source.repository, resolve_source(source.repository, source.revision))
+    content = read_source_content(path)
+    return ingest_source(path, content, source.name, source.options)

@@ -2,11 +2,12 @@
 
 from prefect import flow
 
-from tasks.contracts import DeployedSpace, StagedModel
+from flows.references import Staged
+from tasks.contracts import DeployedSpace
 from tasks.space.tasks import deploy_and_prove
 
 
 @flow(name="space", flow_run_name="{staged.name}")
-def deploy_space(staged: StagedModel) -> DeployedSpace:
+def deploy_space(staged: Staged) -> DeployedSpace:
     """Render the demo, start it, and compare its answers with evaluation's."""
     return deploy_and_prove(staged)

@@ -3,6 +3,8 @@
 The command line prints the message and exits with `exit_code`; a traceback of one of these is never shown to a user.
 """
 
+from infra.redaction import redacted
+
 
 class VoxFactoryError(Exception):
     """The root of every error that the factory raises on purpose.
@@ -16,9 +18,8 @@ class VoxFactoryError(Exception):
     exit_code = 2
 
     def __init__(self, problem: str, fix: str) -> None:
-        super().__init__(problem, fix)  # both, so that the error survives pickling between processes
-        self.problem = problem
-        self.fix = fix
+        self.problem, self.fix = redacted(problem), redacted(fix)
+        super().__init__(self.problem, self.fix)  # both, so that the error survives pickling between processes
 
     def __str__(self) -> str:
         return f"{self.problem}. {self.fix}."
@@ -40,12 +41,26 @@ class DatasetError(VoxFactoryError):
     """A source or a dataset version as a whole cannot be used."""
 
 
+class WorkerLost(VoxFactoryError):
+    """A worker process was killed from outside (memory); another attempt may succeed."""
+
+
 class ModelError(VoxFactoryError):
     """A checkpoint is missing, is no Voxtral, or does not fit what is asked of it."""
 
 
 class HubUnreachable(VoxFactoryError):
-    """The Hub did not answer, or answered that it cannot now; another attempt may succeed."""
+    """The Hub did not answer, or answered that it cannot now; another attempt may succeed, after `retry_after_s` if it said so."""
+
+    retry_after_s = 0.0
+
+
+class HubError(VoxFactoryError):
+    """The Hub answered and refuses: the token, the right to write, a name or tag that is taken, a quota."""
+
+
+class HubMoved(HubError):
+    """Somebody else committed meanwhile; another attempt, on top of theirs, may succeed."""
 
 
 class TrainingError(VoxFactoryError):
@@ -76,6 +91,18 @@ class SpaceError(VoxFactoryError):
 
 class SpaceDidNotStart(SpaceError):
     """The demo's process ended or did not answer in time; another attempt may find a free port or more memory."""
+
+
+class ExchangeError(VoxFactoryError):
+    """What another machine made, or was to make, does not arrive: the storage that both should see is not the same, or fails."""
+
+
+class StageError(VoxFactoryError):
+    """A stage that was sent to another machine ended badly there."""
+
+
+class WebhookError(VoxFactoryError):
+    """A delivery of a webhook is forged, too large, or none of ours."""
 
 
 class ServerError(VoxFactoryError):

@@ -2,62 +2,83 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_KEY|AUTH_STRING)(_|$)")  # names of variables
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
+def without_secrets() -> dict[str, str]:
+    """The variables of this process but for tokens, passwords and their like."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+
+
 def start(
-    command: Sequence[str], environment: dict[str, str], output: "IO[bytes] | int", folder: Path | None = None
+    command: Sequence[str],
+    environment: dict[str, str],
+    output: "IO[bytes] | int",
+    folder: Path | None = None,
+    *,
+    with_secrets: bool = False,
 ) -> "subprocess.Popen[bytes]":
     """Start a command with its errors in its output, without input, in a process group of its own.
 
-    On Linux the kernel sends it SIGTERM when this process dies, however it dies.
+    It gets no token of ours unless it needs them all (`with_secrets`) or is given one in `environment`. On Linux the kernel sends it
+    SIGTERM when this process dies, however it dies.
     """
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=os.environ | environment,
+        env=(dict(os.environ) if with_secrets else without_secrets()) | environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_end_with_parent if _libc else None,
+        preexec_fn=end_with_parent,
     )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """For a child, before it begins: SIGTERM when its parent dies (Linux)."""
     if _libc:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
-def worker_pool(processes: int, calls_a_process: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share out work of ours. Ctrl-C is for this process alone: what they have not begun is then dropped."""
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=get_context("spawn"),
-        initializer=_leave_interrupts_to_parent,
-        max_tasks_per_child=calls_a_process,
-    )
+def worker_pool(processes: int) -> Iterator[Executor]:
+    """Processes that share out work of ours, and are ended when the block is left by an error or by Ctrl-C, which is for us alone.
+
+    loky's, since the standard library's may wait for ever when a process is killed while work is handed in.
+
+    Raises:
+        BrokenProcessPool: from a call, when a process was killed.
+
+    """
+    from loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(processes, initializer=leave_to_parent)
     try:
         yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException:  # Ctrl-C and Prefect's TerminationSignal are no Exceptions
+        pool.shutdown(kill_workers=True)
+        raise
+    pool.shutdown()
 
 
-def _leave_interrupts_to_parent() -> None:
+def leave_to_parent() -> None:
+    """For a worker process, as it begins: Ctrl-C is for its parent, with which it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:

@@ -7,26 +7,96 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import HomeError, SettingsError
+from infra.redaction import remember
+
+
+class Watched(BaseModel):
+    """A dataset of a Hub that is retrained on when it changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name")
+    language: str | None = Field(None, description="ISO 639-1 code of rows that name none.")
+    model: str | None = Field(None, description="Repository of the model; default: voxtral-<name of the dataset>.")
+
+    @property
+    def model_name(self) -> str:
+        """The repository of the model."""
+        return self.model or f"voxtral-{self.repository.rpartition('/')[2]}"
 
 
 class Settings(BaseSettings):
     """Where the factory keeps its things, and what of the machine it may use."""
 
-    model_config = SettingsConfigDict(env_prefix="VOXFACTORY_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VOXFACTORY_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
 
     home: Path = Field(Path(".voxfactory"), description="Datasets, runs, caches and the Prefect database live here.")
     prefect_api_url: str = Field(
         "http://127.0.0.1:4200/api",
         description="The Prefect server. When none answers here, a command starts one for its own time.",
     )
+    prefect_auth: SecretStr | None = Field(
+        None, description="user:password of the Prefect server, if it wants one. `voxfactory up` makes one by itself."
+    )
     processes: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes for audio and synthesis."
     )
+    hub_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("VOXFACTORY_HUB_ENDPOINT", "HF_ENDPOINT"),
+        description="The Hub to publish to, or `local`: the one in the home, which it also is without an endpoint and without a token.",
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("VOXFACTORY_HUB_TOKEN", "HF_TOKEN"),
+        description="Access token with write rights; without it, the one that `hf auth login` stored.",
+    )
+    hub_read_token: SecretStr | None = Field(
+        None, description="Access token that only reads, for what only reads: verification, demos. Default: the one that writes."
+    )
+    hub_port: int = Field(4280, ge=1, le=65535, description="Where `voxfactory hub` serves the local Hub, on loopback.")
+    hub_user: str = Field("local", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Who owns what is on the local Hub.")
+    hub_timeout_s: float = Field(120.0, gt=0, description="How long a Hub may be silent in the middle of a call.")
+    publish_private_voices: bool = Field(
+        False, description="The second yes to publishing in public what was made from voices whose consent is private."
+    )
+    watch: tuple[Watched, ...] = Field(
+        (),
+        description='Datasets of a Hub to retrain on when they change, as JSON: [{"repository": "owner/name", "language": "de"}].',
+    )
+    settle_s: float = Field(
+        60.0, ge=0, description="Retraining waits until a dataset has not changed for so long: 0, or at least 10 s."
+    )
+    schedules: bool = Field(False, description="Retrain every Monday, and look at the watched datasets every 15 minutes.")
+    webhook_secret: SecretStr | None = Field(None, description="What a Hub sends with each delivery to `voxfactory webhook`.")
+    webhook_port: int = Field(4281, ge=1, le=65535, description="Where `voxfactory webhook` listens.")
+    host: str = Field("127.0.0.1", description="On which address `voxfactory up` and `voxfactory webhook` listen.")
+    gpu_pool: bool = Field(
+        False, description="Training and evaluation of a factory run go to the gpu work pool as deployments of their own."
+    )
+    exchange: str | None = Field(
+        None,
+        description="fsspec URL of a storage that all machines see, such as s3://bucket/voxfactory, if they do not share a home.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Postgres for the Prefect server of `voxfactory up`: postgresql+asyncpg://... Default: SQLite in the home.",
+    )
+    notification_block: str | None = Field(
+        None, description="A notification block of Prefect that is told of failures and publications: type-slug/name."
+    )
     space_timeout_s: float = Field(180.0, gt=0, description="How long a demo may take to start before it counts as failed.")
+    grid_g_co2_per_kwh: float | None = Field(
+        None,
+        ge=0,
+        description="Grams of CO2 equivalent a kWh costs where training runs; without it no card speaks of carbon.",
+    )
 
     def folder(self, name: str) -> Path:
         """An existing folder of the home: datasets, runs, evaluations, published, prefect.
@@ -59,8 +129,11 @@ def settings() -> Settings:
 
     """
     try:
-        return Settings()
+        read = Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = f"VOXFACTORY_{'_'.join(str(part) for part in first['loc'])}".upper()
-        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}", f"Correct {name} or unset it") from error
+        name = f"VOXFACTORY_{'_'.join(str(part) for part in first['loc']).removeprefix('VOXFACTORY_')}".upper()
+        given = "" if "TOKEN" in name else f"={first['input']!r}"
+        raise SettingsError(f"{name}{given}: {first['msg']}", f"Correct {name} or unset it") from error
+    remember(*(value for _, value in read if isinstance(value, SecretStr)))
+    return read

@@ -62,11 +62,20 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise full_disk(path) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and _is_about(error, path):
             raise HomeError(
                 f"{path} cannot be written: {error.strerror}", "Set VOXFACTORY_HOME to a folder that you may write"
             ) from error
         raise
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether an error names the place, something in it, above it, or unfinished beside it; what lies elsewhere was only read."""
+    place = path.absolute()
+    unfinished = str(place.with_name(f".{place.name}."))
+    named = [Path(name).absolute() for name in (error.filename, error.filename2) if isinstance(name, str)]
+    ours = (n.is_relative_to(place) or place.is_relative_to(n) or str(n).startswith(unfinished) for n in named)
+    return not named or any(ours)
 
 
 @contextmanager
@@ -89,24 +98,24 @@ def has_room(path: Path) -> bool:
     return shutil.disk_usage(path).free > _ROOM_BYTES
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
+def write_text(path: Path, text: str, mode: int = 0o644) -> Path:
+    """Write a file whole or not at all; `mode` says who may read it."""
     with disk_errors(path):
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         unfinished = Path(name)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
+            unfinished.chmod(mode)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-    path.chmod(0o644)
     return path
 
 
-def write_json(path: Path, value: object) -> Path:
+def write_json(path: Path, value: object, mode: int = 0o644) -> Path:
     """Write indented JSON, whole or not at all."""
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable) + "\n")
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable) + "\n", mode)
 
 
 @contextmanager

@@ -22,6 +22,13 @@ class Split(StrEnum):
     SET_ASIDE = "set-aside"  # in neither: its prompt is read on the other side, and using it would leak
 
 
+class Consent(StrEnum):
+    """How far the speakers' consent reaches: private unless they said otherwise."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
 class Utterance(Contract):
     """One clip and what is said in it; one line of data.jsonl.
 
@@ -57,6 +64,7 @@ class DatasetVersion(Contract):
     division: str  # hash of the sorted (id, split): who stands on which side
     licence: str = "unknown"
     consent: str = "not recorded"
+    consent_scope: Consent = Consent.PRIVATE
     parent: str | None = None
 
     @property
@@ -69,6 +77,14 @@ class Method(StrEnum):
     """What is trained: low-rank adapters on the language model, or every weight."""
 
     LORA = "lora"
+    FULL = "full"
+
+
+class Form(StrEnum):
+    """In which form a model is published: an adapter for its base, the adapter merged into it, or weights trained as a whole."""
+
+    ADAPTER = "adapter"
+    MERGED = "merged"
     FULL = "full"
 
 
@@ -155,6 +171,7 @@ class EvaluationReport(Contract):
     model: TrainedModel
     dataset: DatasetVersion  # the target: what the model was trained for
     guards: tuple[DatasetVersion, ...]
+    rival: str | None = None  # what stands as `base` in every score, if it is not the model's own base
     scores: tuple[Score, ...]  # one a set, language "all", and one a language where a set has several
     examples: tuple[Example, ...]
 
@@ -168,6 +185,35 @@ class EvaluationReport(Contract):
         """The scores on which the model may not get worse."""
         return tuple(score for score in self.scores if score.set_name != self.dataset.name)
 
+    def known_clips(self, count: int) -> list[Example]:
+        """Clips of the target set whose texts are known, those first on which base and tuned differ: they tell the two apart."""
+        target = [example for example in self.examples if example.set_name == self.dataset.name]
+        return sorted(target, key=lambda example: example.base == example.tuned)[:count]
+
+
+class StandingModel(Contract):
+    """What is published under a name now, and from which data it was made."""
+
+    repository: str
+    revision: str
+    dataset_fingerprint: str
+    utterances: int
+    adapter: bool
+
+    @property
+    def name(self) -> str:
+        """As a checkpoint is named: id@revision."""
+        return f"{self.repository}@{self.revision}"
+
+
+class News(Contract):
+    """What changed in a dataset since the published model, and whether it is worth another training."""
+
+    new: int  # utterances
+    gone: int
+    enough: bool
+    reason: str
+
 
 class GateDecision(Contract):
     """Publish or not, and every reason with its number."""
@@ -180,14 +226,58 @@ class StagedModel(Contract):
     """A repository folder, ready to be uploaded as it is."""
 
     folder: Path
-    name: str
+    name: str  # owner/name
+    form: Form
+    public: bool
     card: Path
     content_hash: str
     report: EvaluationReport
 
 
-class SpaceProof(Contract):
-    """The demo was asked through its own API; what it said, what evaluation had heard, what the base model hears."""
+class StagedDataset(Contract):
+    """A dataset version in the form that the Hub's clients load, ready to be uploaded as it is."""
+
+    folder: Path
+    name: str  # owner/name
+    public: bool
+    content_hash: str
+    dataset: DatasetVersion
+
+
+class RepositoryKind(StrEnum):
+    """What a repository on a Hub holds."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+
+
+class Upload(Contract):
+    """A folder that lies on a Hub, under a branch that nobody reads by default."""
+
+    hub: str
+    repository: str  # owner/name
+    kind: RepositoryKind
+    public: bool
+    fingerprint: str  # of the folder's content
+    branch: str | None  # None: main holds the same already
+    revision: str  # the commit with the folder's content
+    head: str  # the commit of main before
+
+
+class HubRevision(Contract):
+    """Where something was published: a commit of a Hub repository's main branch, under a tag."""
+
+    hub: str
+    repository: str
+    kind: RepositoryKind
+    public: bool
+    revision: str
+    tag: str
+    new: bool  # False: the same was there already
+
+
+class Proof(Contract):
+    """Whoever serves the model was asked for a clip: what it said, what evaluation had heard, what the base model hears."""
 
     audio_path: Path
     reference: str
@@ -197,8 +287,23 @@ class SpaceProof(Contract):
 
     @property
     def holds(self) -> bool:
-        """The demo says what was measured."""
+        """It says what was measured."""
         return self.answered == self.expected
+
+
+class PublishedModel(Contract):
+    """A model that was downloaded from where it was published, and answered as evaluation did."""
+
+    staged: StagedModel
+    place: HubRevision
+    proofs: tuple[Proof, ...]
+
+
+class PublishedDataset(Contract):
+    """A dataset that was downloaded from where it was published, and is what was ingested."""
+
+    staged: StagedDataset
+    place: HubRevision
 
 
 class DeployedSpace(Contract):
@@ -206,13 +311,21 @@ class DeployedSpace(Contract):
 
     folder: Path
     staged: StagedModel
-    proofs: tuple[SpaceProof, ...]
+    proofs: tuple[Proof, ...]
 
 
 class FactoryResult(Contract):
-    """What one run of the factory made; `staged` and `space` are absent when the gate refused."""
+    """What one run of the factory made; nothing is `published` and there is no `space` when the gate refused."""
 
     report: EvaluationReport
+    duel: EvaluationReport | None = None  # against the gate's rival instead of the base
     decision: GateDecision
-    staged: StagedModel | None = None
+    published: tuple[PublishedModel, ...] = ()
     space: DeployedSpace | None = None
+
+
+class RetrainingResult(Contract):
+    """What retraining found, and what it made of it; nothing, if nothing was to be done."""
+
+    news: News
+    made: FactoryResult | None = None

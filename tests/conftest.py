@@ -25,6 +25,11 @@ from tests.builders.reports import real_report
 from tests.builders.speech import digit_version
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: at the end, no process waits long for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("fast") is not None)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """VOXFACTORY_HOME of this test."""

@@ -4,15 +4,16 @@ Clips are handled in shards by worker processes. One bad file costs one line in 
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from infra import progress
-from infra.errors import DatasetError, SettingsError, SpeechError
+from infra.errors import DatasetError, SettingsError, SpeechError, WorkerLost
 from infra.processes import worker_pool
 from infra.storage import content_hash, new_folder
-from tasks.contracts import Contract, DatasetVersion, Utterance
+from tasks.contracts import Consent, Contract, DatasetVersion, Utterance
 from tasks.dataset.sources import Reject, Row, read_source
 from tasks.dataset.split import split_utterances
 from tasks.dataset.version import write_version
@@ -32,7 +33,8 @@ class IngestOptions(Contract):
     seed: int = Field(0, ge=0, description="Which speakers (or prompts) those are.")
     limits: ClipLimits = Field(default_factory=ClipLimits, description="What a clip must satisfy.")
     licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
-    consent: str = Field("not recorded", description="What the speakers agreed to.")
+    consent: str = Field("not recorded", description="What the speakers agreed to, in words.")
+    consent_scope: Consent = Field(Consent.PRIVATE, description="Whether it covers publishing to everyone.")
 
     @field_validator("language")
     @classmethod
@@ -46,6 +48,7 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
 
     Raises:
         DatasetError: no utterance is usable, or too few to divide.
+        WorkerLost: a worker process was killed.
 
     """
     rows, rejects = read_source(source)
@@ -69,7 +72,9 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
         if not utterances:
             raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
         divided, rule = split_utterances(list(utterances.values()), options.eval_share, options.seed)
-        version = write_version(unfinished, name, divided, rejects, rule, options.seed, options.licence, options.consent)
+        version = write_version(
+            unfinished, name, divided, rejects, rule, options.seed, options.licence, options.consent, options.consent_scope
+        )
     return version.model_copy(update={"folder": folder})
 
 
@@ -85,7 +90,12 @@ def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processe
         yield from map(_process_shard, shards)
         return
     with worker_pool(workers) as pool:
-        yield from pool.map(_process_shard, shards)
+        try:
+            yield from pool.map(_process_shard, shards)
+        except BrokenProcessPool as error:
+            raise WorkerLost(
+                "A worker process of ingestion was killed", "Look for a lack of memory and ingest it again"
+            ) from error
 
 
 def _process_shard(shard: tuple[list[Row], IngestOptions, Path]) -> list[Utterance | Reject]:

@@ -7,7 +7,7 @@ the Hub. A row that cannot be used is a Reject with its reason; the others go on
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from infra.storage import content_hash, file_hash
 from tasks.contracts import Contract
 from tasks.speech.audio import AUDIO_SUFFIXES
 
-_AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "file", "filename", "wav")
+AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "file", "filename", "wav")
 _TEXT_KEYS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _LANGUAGE_KEYS = ("language", "lang", "locale")
 _SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
@@ -44,13 +44,19 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
     """Find every utterance of a folder or a manifest file, in a stable order.
 
     Raises:
-        DatasetError: the source does not exist, or nothing in it looks like speech with transcripts.
+        DatasetError: the source does not exist, it or a manifest in it cannot be read, or nothing in it looks like speech with
+            transcripts.
 
     """
-    if not source.exists():
-        raise DatasetError(f"{source} does not exist", "Name a folder of audio with transcripts, or a manifest file")
-    manifests = [source] if source.is_file() else _manifests(source)
-    found = _from_manifests(manifests) if manifests else _from_text_files(source)
+    try:
+        if not source.exists():
+            raise DatasetError(f"{source} does not exist", "Name a folder of audio with transcripts, or a manifest file")
+        manifests = [source] if source.is_file() else _manifests(source)
+        found = _from_manifests(manifests) if manifests else _from_text_files(source)
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or source} cannot be read: {error.strerror}", "Check who may read it, or leave it out"
+        ) from error
     rows = [item for item in found if isinstance(item, Row)]
     rejects = [item for item in found if isinstance(item, Reject)]
     if not rows and not rejects:
@@ -79,17 +85,22 @@ def _clip_hash(path: Path) -> str | None:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    """The manifests of a folder: a dataset version's data.jsonl, or every table and JSON lines file that names audio."""
+    """The manifests of a folder: a dataset version's data.jsonl, or every table and JSON lines file that names audio, or those below."""
     version = folder / "data.jsonl"
     if version.is_file():
         return [version]
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _MANIFEST_SUFFIXES and _names_audio(path))
+    return _naming_audio(folder.iterdir()) or _naming_audio(folder.rglob("*/*"))
+
+
+def _naming_audio(paths: Iterable[Path]) -> list[Path]:
+    tables = (path for path in paths if path.suffix.lower() in _MANIFEST_SUFFIXES and path.is_file())
+    return sorted(path for path in tables if _names_audio(path))
 
 
 def _names_audio(path: Path) -> bool:
     try:
         first = next((record for _, record in _records(path) if isinstance(record, dict)), {})
-        return any(key in first for key in _AUDIO_KEYS)
+        return any(key in first for key in AUDIO_KEYS)
     except DatasetError:  # not text: some other file that lies there
         return False
 
@@ -107,15 +118,19 @@ def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     if manifest.suffix.lower() in (".csv", ".tsv"):
         yield from _table(manifest, text)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield f"{manifest.name}:{number}", f"not JSON: {error.msg} at column {error.colno}"
-            continue
-        yield f"{manifest.name}:{number}", value if isinstance(value, dict) else "not a JSON object"
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines also cuts at U+2028, which JSON may hold
+        if line.strip():
+            yield f"{_shown(manifest.name)}:{number}", _json_object(line)
+
+
+def _json_object(line: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg} at column {error.colno}"
+    except (ValueError, RecursionError) as error:  # a number of more than 4300 digits; lists in lists in lists
+        return f"not JSON that can be read: {error}"
+    return value if isinstance(value, dict) else "not a JSON object"
 
 
 def _table(manifest: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -126,33 +141,35 @@ def _table(manifest: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | st
     number = 0
     try:
         for number, record in enumerate(rows, start=1):
-            yield f"{manifest.name} row {number}", record
+            yield f"{_shown(manifest.name)} row {number}", record
     except csv.Error as error:
-        yield f"{manifest.name} row {number + 1}", f"neither this row nor those after it can be read: {error}"
+        yield f"{_shown(manifest.name)} row {number + 1}", f"neither this row nor those after it can be read: {error}"
 
 
 def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if isinstance(record, str):
         return Reject(origin=place, reason=record)
-    audio, text = _first(record, _AUDIO_KEYS), _first(record, _TEXT_KEYS)
+    audio, text = _first(record, AUDIO_KEYS), _first(record, _TEXT_KEYS)
+    language, speaker = _first(record, _LANGUAGE_KEYS), _first(record, _SPEAKER_KEYS)
+    if not _is_unicode(*(value for value in (audio, text, language, speaker) if value)):
+        return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8")
     if audio is None:
-        return Reject(origin=place, reason=f"names no audio file (looked for {', '.join(_AUDIO_KEYS[:4])}, ...)")
+        return Reject(origin=place, reason=f"names no audio file (looked for {', '.join(AUDIO_KEYS[:4])}, ...)")
+    if "\0" in audio:
+        return Reject(origin=place, reason="names its audio file with a null character: no file has one in its name")
     if text is None:
         return Reject(origin=f"{place} {audio}", reason=f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)")
-    if not _is_unicode(audio, text):
-        return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8")
-    return Row(
-        audio_path=base / audio,
-        text=text,
-        language=_first(record, _LANGUAGE_KEYS),
-        speaker=_first(record, _SPEAKER_KEYS),
-        origin=f"{place} {audio}",
-    )
+    return Row(audio_path=base / audio, text=text, language=language, speaker=speaker, origin=f"{place} {audio}")
 
 
 def _is_unicode(*texts: str) -> bool:
     """JSON can spell lone surrogates, which are no text."""
     return not any("\ud800" <= character <= "\udfff" for text in texts for character in text)
+
+
+def _shown(name: str) -> str:
+    """The name of a file as text: what is not UTF-8 in it becomes a question mark."""
+    return name.encode(errors="replace").decode()
 
 
 def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -172,7 +189,7 @@ def _from_text_files(folder: Path) -> list[Row | Reject]:
     for clip in clips:
         name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
         if not _is_unicode(name):
-            found.append(Reject(origin=name.encode(errors="replace").decode(), reason="the file's name is not UTF-8: rename it"))
+            found.append(Reject(origin=_shown(name), reason="the file's name is not UTF-8: rename it"))
             continue
         if not transcript.is_file():
             found.append(Reject(origin=name, reason=f"has no transcript: {transcript.name} is not beside it"))
@@ -181,6 +198,9 @@ def _from_text_files(folder: Path) -> list[Row | Reject]:
             text = transcript.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
             found.append(Reject(origin=name, reason=f"{transcript.name} is not UTF-8 text"))
+            continue
+        except OSError as error:
+            found.append(Reject(origin=name, reason=f"{transcript.name} cannot be read: {error.strerror}"))
             continue
         speaker = clip.parent.name if clip.parent != folder else None
         found.append(Row(audio_path=clip, text=text, speaker=speaker, origin=name))

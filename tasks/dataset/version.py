@@ -10,7 +10,8 @@ from pathlib import Path
 
 from infra.errors import DatasetError
 from infra.storage import content_hash, readable, write_json, write_text
-from tasks.contracts import Contract, DatasetVersion, Split, Utterance
+from tasks.contracts import Consent, Contract, DatasetVersion, Split, Utterance
+from tasks.dataset.card import dataset_card
 from tasks.dataset.sources import Reject
 
 
@@ -28,6 +29,7 @@ def write_version(
     seed: int,
     licence: str,
     consent: str,
+    consent_scope: Consent = Consent.PRIVATE,
 ) -> DatasetVersion:
     """Write everything but the clips, which already lie in wavs/."""
     sides = [utterance.split for utterance in utterances]
@@ -47,10 +49,11 @@ def write_version(
         division=content_hash(sorted([utterance.id, utterance.split] for utterance in utterances)),
         licence=licence,
         consent=consent,
+        consent_scope=consent_scope,
     )
     write_text(folder / "data.jsonl", _lines(utterances))
     write_text(folder / "rejected.jsonl", _lines(rejects))
-    write_text(folder / "README.md", _card(version))
+    write_text(folder / "README.md", dataset_card(version, utterances, rejects))
     write_json(folder / "dataset.json", version.model_dump(mode="json", exclude={"folder"}))
     return version
 
@@ -78,31 +81,3 @@ def read_utterances(version: DatasetVersion, split: Split | None = None) -> list
 
 def _lines(values: Iterable[Contract]) -> str:
     return "".join(value.model_dump_json() + "\n" for value in values)
-
-
-def _card(version: DatasetVersion) -> str:
-    languages = "\n".join(f"- {language}" for language in version.languages)
-    return f"""---
-language:
-{languages}
-license: {version.licence}
-task_categories:
-- automatic-speech-recognition
----
-
-# {version.name}
-
-| | |
-|---|---|
-| Utterances for training | {version.train_utterances} |
-| Utterances for evaluation | {version.eval_utterances} |
-| Set aside, so that nothing stands on both sides | {version.set_aside_utterances} |
-| Refused (`rejected.jsonl` tells why) | {version.rejected} |
-| Hours | {version.hours:.3f} |
-| Speakers named | {version.speakers} |
-| Divided by | {version.split_rule}, seed {version.seed} |
-| Consent | {version.consent} |
-| Fingerprint | `{version.fingerprint}` |
-
-Each line of `data.jsonl` is one utterance; `wavs/` holds 16 kHz mono clips.
-"""

@@ -26,8 +26,10 @@ class HeardSet:
         self.tuned = read_hypotheses(tuned)
 
 
-def compare(model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int) -> EvaluationReport:
-    """Score every set, draw the figure, write report.json and eval_results.json into `folder`.
+def compare(
+    model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int, rival: str | None = None
+) -> EvaluationReport:
+    """Score every set, draw the figure, write report.json and eval_results.json into `folder`; `rival` stands for the base.
 
     Raises:
         EvaluationError: two sets have the same name.
@@ -52,6 +54,7 @@ def compare(model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], f
         model=model,
         dataset=target.dataset,
         guards=tuple(heard.dataset for heard in guards),
+        rival=rival,
         scores=tuple(scores),
         examples=tuple(examples),
     )

@@ -17,7 +17,7 @@ def draw_scores(report: EvaluationReport, path: Path) -> None:
     axes = figure.add_subplot()
     rows = np.arange(len(scores))[::-1]
     for offset, colour, label, intervals in (
-        (0.19, _BEFORE, "base", [score.wer_base for score in scores]),
+        (0.19, _BEFORE, report.rival or "base", [score.wer_base for score in scores]),
         (-0.19, _AFTER, "fine-tuned", [score.wer_tuned for score in scores]),
     ):
         axes.barh(

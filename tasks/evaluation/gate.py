@@ -11,12 +11,21 @@ class GateRules(Contract):
     guard_margin: float = Field(0.05, ge=0, description="How much WER a guard set may lose, in fractions (0.05 is 5 points).")
 
 
-def decide(report: EvaluationReport, rules: GateRules) -> GateDecision:
-    """Publish only if the WER of the target falls and no guard set loses more than the margin.
+def decide(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | None = None) -> GateDecision:
+    """Publish only if the WER of the target falls and no guard set loses more than the margin, against a rival too if there is one.
 
     A guard set as a whole is judged by its measured change; one of its languages, on which there are fewer utterances, only when even
     the lower end of its interval lies above the margin.
     """
+    own = _decide(report, rules)
+    if duel is None:
+        return own
+    other = _decide(duel, rules)
+    reasons = (*own.reasons, *(f"against {duel.rival}: {reason}" for reason in other.reasons))
+    return GateDecision(publish=own.publish and other.publish, reasons=reasons)
+
+
+def _decide(report: EvaluationReport, rules: GateRules) -> GateDecision:
     target = report.target
     better = target.wer_tuned.value < target.wer_base.value
     verdicts = [(better, f"{report.dataset.name}: WER {_change(target)}, {'better' if better else 'not better'}")]

@@ -5,11 +5,13 @@ from pathlib import Path
 from prefect import task
 
 from infra.storage import content_hash
+from tasks.artifacts import progress_shown, show_decision, show_report
 from tasks.caching import ByAddress
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, GateDecision, TrainedModel
 from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare
 from tasks.evaluation.gate import GateRules, decide
 from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
+from tasks.events import model_rejected
 
 _transcripts = ByAddress(
     kind="transcripts",
@@ -19,12 +21,16 @@ _SEED = 0
 
 
 def _report_address(
-    model: TrainedModel, dataset: DatasetVersion, guards: list[DatasetVersion], heard: list[tuple[Path, Path]]
+    model: TrainedModel,
+    dataset: DatasetVersion,
+    guards: list[DatasetVersion],
+    heard: list[tuple[Path, Path]],
+    rival: str | None = None,
 ) -> str:
     """The report carries the descriptions of its sets (licence, consent, counts): they count too, wherever they lie."""
     sets = [version.model_dump(mode="json", exclude={"folder"}) for version in (dataset, *guards)]
     transcripts = [[path.parent.name for path in pair] for pair in heard]
-    return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets, transcripts)[:16]
+    return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets, transcripts, rival)[:16]
 
 
 _evaluations = ByAddress(kind="evaluations", address=_report_address)
@@ -34,7 +40,8 @@ _evaluations = ByAddress(kind="evaluations", address=_report_address)
 def transcribe(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int, label: str) -> Path:
     """What a checkpoint hears in the held-out utterances of a dataset."""
     folder = _transcripts.folder(checkpoint=checkpoint, dataset=dataset, batch_size=batch_size)
-    return transcribe_dataset(checkpoint, dataset, folder, batch_size, f"{dataset.name} ({label})")
+    with progress_shown():
+        return transcribe_dataset(checkpoint, dataset, folder, batch_size, f"{dataset.name} ({label})")
 
 
 @task(name="compare", cache_policy=_evaluations, result_serializer="json")
@@ -43,15 +50,22 @@ def compare_models(
     dataset: DatasetVersion,
     guards: list[DatasetVersion],
     heard: list[tuple[Path, Path]],
+    rival: str | None = None,
 ) -> EvaluationReport:
-    """Score base against tuned; `heard` holds the hypotheses of both for the target, then for each guard set."""
-    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards, heard=heard)
+    """Score tuned against its base, or a rival; `heard` holds the hypotheses of both for the target, then for each guard set."""
+    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards, heard=heard, rival=rival)
     folder.mkdir(parents=True, exist_ok=True)
     target, *others = [HeardSet(version, *paths) for version, paths in zip((dataset, *guards), heard, strict=True)]
-    return compare(model, target, others, folder, _SEED)
+    report = compare(model, target, others, folder, _SEED, rival)
+    show_report(report)
+    return report
 
 
 @task(name="gate")
-def decide_publication(report: EvaluationReport, rules: GateRules) -> GateDecision:
-    """Publish or not."""
-    return decide(report, rules)
+def decide_publication(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | None = None) -> GateDecision:
+    """Publish or not; with a duel against a rival, that must be won, too."""
+    decision = decide(report, rules, duel)
+    show_decision(decision)
+    if not decision.publish:
+        model_rejected(report.dataset.name, decision.reasons, {"evaluation": report.folder.name})
+    return decision

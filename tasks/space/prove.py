@@ -6,18 +6,10 @@ Clips that the base model hears differently are asked first: an app that silentl
 from collections.abc import Sequence
 
 from infra.errors import SpaceError
-from tasks.contracts import EvaluationReport, Example, SpaceProof
-
-_PROOFS = 3
+from tasks.contracts import Example, Proof
 
 
-def proof_clips(report: EvaluationReport) -> list[Example]:
-    """Known clips of the target set, those on which base and tuned differ first."""
-    target = [example for example in report.examples if example.set_name == report.dataset.name]
-    return sorted(target, key=lambda example: example.base == example.tuned)[:_PROOFS]
-
-
-def prove(url: str, clips: Sequence[Example]) -> tuple[SpaceProof, ...]:
+def prove(url: str, clips: Sequence[Example]) -> tuple[Proof, ...]:
     """Ask the demo at `url` for every clip.
 
     Raises:
@@ -35,7 +27,7 @@ def prove(url: str, clips: Sequence[Example]) -> tuple[SpaceProof, ...]:
             answered = client.predict(handle_file(str(clip.audio_path)), clip.language, api_name="/transcribe")
         except (AppError, httpx.HTTPError) as error:
             raise SpaceError(f"The demo failed on {clip.audio_path.name}: {error}", "Read space.log in its folder") from error
-        proof = SpaceProof(
+        proof = Proof(
             audio_path=clip.audio_path, reference=clip.reference, expected=clip.tuned, answered=str(answered), base=clip.base
         )
         if not proof.holds:

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from infra.storage import content_hash, new_folder, write_json, write_text
-from tasks.contracts import Method, StagedModel
+from tasks.contracts import Form, StagedModel
 from tasks.voxtral.checkpoint import window_frames
 from tasks.voxtral.features import MEL_HOP_SAMPLES
 
@@ -39,7 +39,7 @@ def render(staged: StagedModel, folder: Path) -> Path:
                 "title": title,
                 "description": description,
                 "model_id": staged.name,
-                "adapter": model.method is Method.LORA,
+                "adapter": staged.form is Form.ADAPTER,
                 "base_model_id": model.base.label,
                 "languages": report.dataset.languages,
                 "window_frames": frames,

@@ -15,6 +15,7 @@ from tasks.contracts import SAMPLE_RATE_HZ
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
 _FULL_SCALE = 32_768
+_LONGEST_S = 120  # more is not read: no utterance lasts that long, and a header may claim any length or none
 
 
 def read_clip(path: Path) -> np.ndarray:
@@ -24,21 +25,26 @@ def read_clip(path: Path) -> np.ndarray:
         int16 of shape (n,), mono, 16 kHz. Samples that resampling pushed past full scale are lowered together, not clipped.
 
     Raises:
-        SpeechError: the file is missing, no audio, empty, or holds values that are no numbers.
+        SpeechError: the file is missing, no audio, empty, far too long, or holds values that are no numbers.
 
     """
     import soundfile
 
     advice = "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
+    if path.suffix.lower() == ".raw":
+        raise SpeechError(f"{path.name} is raw samples: nothing in it tells their rate", advice)
     try:
-        with path.open("rb") as stream:
-            samples, sample_rate_hz = soundfile.read(stream, dtype="float32", always_2d=True)
+        with path.open("rb") as stream, soundfile.SoundFile(stream) as sound:
+            sample_rate_hz, most = sound.samplerate, _LONGEST_S * sound.samplerate
+            samples = sound.read(most + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise SpeechError(f"{path.name} cannot be decoded: {error.error_string}", advice) from error
     except FileNotFoundError as error:
         raise SpeechError(f"{path.name} does not exist", "Check the path in the manifest") from error
     except OSError as error:
         raise SpeechError(f"{path.name} cannot be opened: {error.strerror}", "Check the path and who may read it") from error
+    if len(samples) > most:
+        raise SpeechError(f"{path.name} lasts more than {_LONGEST_S} s", "Cut it at pauses")
     if samples.size == 0:
         raise SpeechError(f"{path.name} holds no samples", "Record it again or leave it out")
     if not np.isfinite(samples).all():

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra import progress
-from infra.storage import new_folder, write_text
-from tasks.speech.synthesis import VOICE_VARIANTS, Line, Voice, synthesise_many
+from infra.storage import content_hash, new_folder, write_text
+from tasks.speech.synthesis import SYNTHESIS_VERSION, VOICE_VARIANTS, Line, Voice, synthesise_many
 
 DIGITS: dict[str, tuple[str, ...]] = {
     "de": ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
@@ -40,6 +40,13 @@ def digit_lines(language: str, clips: int, folder: Path, seed: int, voices: Sequ
         pause_s = round(draw.uniform(0, 0.4), 3)
         lines.append(Line(text, language, voice, folder / f"{language}-{number:05d}.wav", pause_s))
     return lines
+
+
+def make_corpus(lines: Sequence[Line], folder: Path, name: str, processes: int) -> Path:
+    """The lines as a corpus below `folder`, spoken once: it is named after everything that makes it."""
+    described = [[line.text, line.language, repr(line.voice), line.pause_s] for line in lines]
+    corpus = folder / f"{name}-{content_hash(SYNTHESIS_VERSION, described)[:12]}"
+    return corpus if corpus.exists() else write_corpus(lines, corpus, processes)
 
 
 def write_corpus(lines: Sequence[Line], folder: Path, processes: int) -> Path:

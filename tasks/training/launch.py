@@ -26,10 +26,16 @@ TRAIN_VERSION = 1  # raise it when equal input would give other weights: it is p
 _GRACE_S = 25  # Prefect's own runner allows 30
 
 
-def run_address(base: Checkpoint, dataset: DatasetVersion, replay: Sequence[DatasetVersion], options: TrainingOptions) -> str:
-    """Where the run lies: equal base, data, split and options, equal run."""
+def run_address(
+    base: Checkpoint,
+    dataset: DatasetVersion,
+    replay: Sequence[DatasetVersion],
+    options: TrainingOptions,
+    start: Checkpoint | None = None,
+) -> str:
+    """Where the run lies: equal base, data, split, options and first weights, equal run."""
     data = [version.content_address for version in (dataset, *replay)]
-    return content_hash(TRAIN_VERSION, base.revision, data, options)[:16]
+    return content_hash(TRAIN_VERSION, base.revision, data, options, *([start.revision] if start else []))[:16]
 
 
 def train(spec: TrainingSpec) -> TrainedModel:

@@ -4,13 +4,13 @@ A process of its own, so that its memory dies with it, a crash takes nothing els
 its parent (Linux), after writing a checkpoint.
 """
 
+import errno
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.errors import ModelError, TrainingError, VoxFactoryError
+from infra.errors import HomeError, ModelError, TrainingError, VoxFactoryError
 from infra.storage import disk_errors, full_disk, has_room
 from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split, Utterance
 from tasks.training import channel
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import VoxtralForConditionalGeneration
 
 
+_NO_ROOM = f"(os error {errno.ENOSPC})"  # safetensors asks for the whole file's room at once: where it is refused, some is left
+
+
 class TrainingSpec(Contract):
     """Everything that a run needs: it is written beside the run and is the process's only argument."""
 
@@ -30,6 +33,7 @@ class TrainingSpec(Contract):
     dataset: DatasetVersion
     replay: tuple[DatasetVersion, ...] = ()  # their training sides are mixed in against forgetting
     options: TrainingOptions
+    start: Checkpoint | None = None  # the adapter to go on from; None: a fresh one
 
 
 def main(spec_path: Path) -> int:
@@ -37,6 +41,7 @@ def main(spec_path: Path) -> int:
     spec = TrainingSpec.model_validate_json(spec_path.read_text())
     _log_to(spec.folder / "training_results" / "training.log")
     try:
+        _refuse_what_cannot_work(spec)
         channel.send(_train_with_room(spec))
     except VoxFactoryError as error:
         channel.send(channel.Failed(error=type(error).__name__, problem=error.problem, fix=error.fix))
@@ -44,16 +49,37 @@ def main(spec_path: Path) -> int:
     return 0
 
 
+def _refuse_what_cannot_work(spec: TrainingSpec) -> None:
+    """Before anything heavy is imported."""
+    if spec.base.is_adapter:
+        raise ModelError(
+            f"{spec.base.name} is an adapter, which cannot be the base of another", "Name its base model, or merge it first"
+        )
+    if spec.start and (spec.options.method is not Method.LORA or not spec.start.is_adapter):
+        raise TrainingError(
+            f"{spec.start.name} is to be gone on from, which takes an adapter and method=lora",
+            "Unset warm_start, or name it as the base model to train all of its weights",
+        )
+    if spec.options.optimizer == "adamw_8bit" and default_device().type != "cuda":
+        raise TrainingError("optimizer=adamw_8bit needs a CUDA GPU, and there is none", "Use optimizer=adamw")
+
+
 def _train_with_room(spec: TrainingSpec) -> channel.Message:
-    """Train; whatever a library calls it, a full disk is told as one."""
+    """Train; whatever a library calls it, a full disk is told as one, and what it cut short is removed."""
     from safetensors import SafetensorError
+
+    from tasks.training.trainer import remove_torn_checkpoints
 
     try:
         with disk_errors(spec.folder):
             return _train(spec)
+    except HomeError:
+        remove_torn_checkpoints(spec.folder)
+        raise
     except (SafetensorError, RuntimeError) as error:
-        if has_room(spec.folder):
+        if has_room(spec.folder) and _NO_ROOM not in str(error):
             raise
+        remove_torn_checkpoints(spec.folder)
         raise full_disk(spec.folder) from error
 
 
@@ -61,26 +87,19 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from transformers import PrinterCallback, set_seed
 
     from tasks.dataset.version import read_utterances
+    from tasks.training.energy import KeepMeter, Meter, find_counters
     from tasks.training.examples import PlannedExamples, collate
     from tasks.training.outputs import write_outputs
     from tasks.training.plan import make_plan, steps_of, write_plan
     from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, training_arguments
     from tasks.voxtral.prompt import VoxtralPrompt
 
-    started = time.monotonic()
+    meter = Meter(spec.folder / "spent.json", find_counters())
     stop = StopOnSignal()
     options = spec.options
     set_seed(options.seed)
-    base = spec.base
-    if base.is_adapter:
-        raise ModelError(
-            f"{base.name} is an adapter, which cannot be the base of another", "Name its base model, or merge it first"
-        )
-    on_gpu = default_device().type == "cuda"
-    if options.optimizer == "adamw_8bit" and not on_gpu:
-        raise TrainingError("optimizer=adamw_8bit needs a CUDA GPU, and there is none", "Use optimizer=adamw")
-    model = _model(base, options)
-    processor = load_processor(base)
+    model = _model(spec.base, options, spec.start)
+    processor = load_processor(spec.base)
     prompt = VoxtralPrompt(processor, model.config)
 
     target = read_utterances(spec.dataset, Split.TRAIN)
@@ -94,14 +113,17 @@ def _train(spec: TrainingSpec) -> channel.Message:
         utterances |= {utterance.id: utterance for utterance in spoken}
         clips |= {utterance.id: version.folder / utterance.audio_path for utterance in spoken}
 
-    arguments = training_arguments(spec.folder, options, steps_of(plan, options), on_gpu)
+    steps = steps_of(plan, options)
+    # Only what those steps take: transformers compares with max_steps after a step, so that a run whose last checkpoint is there, but
+    # not its outputs, would make one step more.
+    rows = plan.rows[: steps * options.batch_size * options.gradient_accumulation]
     trainer = PlannedTrainer(
         model=model,
-        args=arguments,
-        train_dataset=PlannedExamples(plan.rows, utterances, clips, processor, prompt),
+        args=training_arguments(spec.folder, options, steps, default_device().type == "cuda"),
+        train_dataset=PlannedExamples(rows, utterances, clips, processor, prompt),
         eval_dataset=PlannedExamples(plan.validation, utterances, clips, processor, prompt),
         data_collator=collate,
-        callbacks=[stop, Report()],
+        callbacks=[stop, Report(), KeepMeter(meter)],
     )
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
     resumed = last_checkpoint(spec.folder)
@@ -110,19 +132,23 @@ def _train(spec: TrainingSpec) -> channel.Message:
         return channel.Stopped(step=trainer.state.global_step)
     if not result.training_loss < float("inf"):  # NaN compares false
         raise TrainingError(f"The loss became {result.training_loss}", "Lower learning_rate and train again")
-    write_outputs(trainer, processor, spec, plan, time.monotonic() - started)
+    write_outputs(trainer, processor, spec, plan, meter.spent())
     return channel.Finished()
 
 
-def _model(base: Checkpoint, options: TrainingOptions) -> "VoxtralForConditionalGeneration | PeftModel":
+def _model(
+    base: Checkpoint, options: TrainingOptions, start: Checkpoint | None = None
+) -> "VoxtralForConditionalGeneration | PeftModel":
     import torch
 
-    from tasks.voxtral.lora import add_adapters, train_every_weight
+    from tasks.voxtral.lora import add_adapters, go_on_from, train_every_weight
 
     device = default_device()
     # Full fine-tuning updates the weights themselves: bfloat16 would round small updates away.
     dtype = default_dtype(device) if options.method is Method.LORA else torch.float32
     model = load_model(base, device, dtype)
+    if start:
+        return go_on_from(model, start, options.lora_rank)
     if options.method is Method.LORA:
         return add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
     train_every_weight(model, audio_tower=not options.freeze_audio_tower)

@@ -4,6 +4,7 @@ A checkpoint counts only once its mark is written, so one torn by kill -9 is nev
 hand, writes a checkpoint and stops; the next attempt goes on at the next row of the plan.
 """
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,10 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run, if there is one."""
     complete = [mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}")]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def remove_torn_checkpoints(folder: Path) -> None:
+    """Remove what was cut short while it was written: nothing goes on from it, and it takes room."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / _COMPLETE).exists():
+            shutil.rmtree(checkpoint, ignore_errors=True)

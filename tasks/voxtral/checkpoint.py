@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import HubUnreachable, ModelError
+from infra.hub import source_of
+from infra.settings import settings
 from infra.storage import content_hash, folder_hash, readable
 from tasks.contracts import Checkpoint
 from tasks.voxtral.tiny import TINY_NAME, tiny_model_folder
@@ -54,9 +56,16 @@ def _from_hub(name: str, revision: str | None) -> Checkpoint:
     if name.startswith((".", "/", "~")):
         raise ModelError(f"{name} is not a folder", advice)
     try:
-        folder = Path(
-            snapshot_download(name, revision=revision, allow_patterns=_CHECKPOINT_FILES, ignore_patterns=_MISTRALS_OWN_COPY)
-        )
+        with source_of(settings(), "model", name) as source:
+            found = snapshot_download(
+                name,
+                revision=revision,
+                endpoint=source.endpoint,
+                token=source.token,
+                allow_patterns=_CHECKPOINT_FILES,
+                ignore_patterns=_MISTRALS_OWN_COPY,
+            )
+        folder = Path(found)
     except HFValidationError as error:
         raise ModelError(f"{name!r} is neither a folder nor a Hub id", advice) from error
     except RepositoryNotFoundError as error:

@@ -7,6 +7,7 @@ a check on the names that result.
 from typing import TYPE_CHECKING
 
 from infra.errors import ModelError
+from tasks.contracts import Checkpoint
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -31,6 +32,28 @@ def add_adapters(model: "VoxtralForConditionalGeneration", rank: int, alpha: int
     adapted = get_peft_model(
         model, LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern)
     )
+    check_adapters(adapted)
+    return adapted
+
+
+def go_on_from(model: "VoxtralForConditionalGeneration", adapter: Checkpoint, rank: int) -> "PeftModel":
+    """Put a trained adapter on the model, to be trained on.
+
+    Raises:
+        ModelError: it is of another rank than the options say, touches the audio tower, or does not fit the model.
+
+    """
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter.folder), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{adapter.name} does not fit the base model: {str(error).splitlines()[0]}", "Unset warm_start"
+        ) from error
+    trained_with = adapted.peft_config["default"].r
+    if trained_with != rank:
+        raise ModelError(f"{adapter.name} is of rank {trained_with}, lora_rank is {rank}", f"Set lora_rank={trained_with}")
     check_adapters(adapted)
     return adapted
 

@@ -1,21 +1,20 @@
 """The door of the model room."""
 
-from typing import Any
-
 from prefect import task
-from prefect.client.schemas.objects import State
 
 from infra.errors import HubUnreachable
 from tasks.contracts import Checkpoint
+from tasks.retrying import HUB_WAITS_S, retried_after
 from tasks.voxtral.checkpoint import find_checkpoint
 
 
-async def hub_was_unreachable(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Retry what time can mend; never a wrong name."""
-    return isinstance(await state.aresult(raise_on_failure=False), HubUnreachable)
-
-
-@task(name="resolve base model", retries=3, retry_delay_seconds=[2, 8, 30], retry_condition_fn=hub_was_unreachable)
+@task(name="resolve base model", **retried_after(HubUnreachable, HUB_WAITS_S))
 def resolve_checkpoint(name: str, revision: str | None) -> Checkpoint:
     """Find a checkpoint and resolve it to a commit or a hash."""
     return find_checkpoint(name, revision)
+
+
+def resolve_named(name: str) -> Checkpoint:
+    """The same for a Hub id, id@revision, or folder."""
+    bare, _, revision = name.partition("@")
+    return resolve_checkpoint(bare, revision or None)

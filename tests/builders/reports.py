@@ -9,6 +9,8 @@ from tasks.training.launch import train
 from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
 
+_HEARD_AFTER_FOUR_STEPS = {Method.FULL: 5e-4, Method.LORA: 1e-2}
+
 
 def around(value: float, width: float = 0.03) -> Interval:
     """An interval of that half width."""
@@ -67,7 +69,7 @@ def report(
 
 def real_report(home: Path, method: Method, base: Checkpoint, dataset: DatasetVersion) -> EvaluationReport:
     """Train four steps, transcribe with base and tuned model, compare."""
-    options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=5e-4, max_steps=4)
+    options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=_HEARD_AFTER_FOUR_STEPS[method], max_steps=4)
     model = train(TrainingSpec(folder=home / "runs" / "run", base=base, dataset=dataset, options=options))
     heard = [
         transcribe_dataset(checkpoint, dataset, home / checkpoint.revision[:8], 8, "x") for checkpoint in (base, model.checkpoint)

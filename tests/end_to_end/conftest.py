@@ -17,11 +17,16 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its database."""
+    return tmp_path_factory.mktemp("server-home")
+
+
+@pytest.fixture(scope="session")
+def server(server_home: Path) -> Iterator[str]:
     """Address of a server's API."""
-    home = tmp_path_factory.mktemp("server-home")
     kept = dict(os.environ)
-    with prefect_server(Settings(home=home, prefect_api_url=f"http://127.0.0.1:{free_port()}/api")) as ui:
+    with prefect_server(Settings(home=server_home, prefect_api_url=f"http://127.0.0.1:{free_port()}/api")) as ui:
         yield f"{ui}/api"
     os.environ.clear()
     os.environ.update(kept)
@@ -51,12 +56,14 @@ def hear_interrupts() -> None:
 
 @pytest.fixture(scope="module")
 def voxfactory(workplace: Path, server: str) -> Command:
-    """Runs the command; `home` and `api` override where."""
+    """Runs the command; `home` and `api` override where, `variables` are further ones of the environment."""
 
-    def call(*arguments: object, home: Path | None = None, api: str | None = None) -> "subprocess.CompletedProcess[str]":
+    def call(
+        *arguments: object, home: Path | None = None, api: str | None = None, variables: dict[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "deployments.cli", *map(str, arguments)],
-            env=environment(home or workplace / "home", api or server),
+            env=environment(home or workplace / "home", api or server) | (variables or {}),
             capture_output=True,
             text=True,
             timeout=240,

@@ -1,15 +1,18 @@
-"""What a user does wrong is told in one line, with an exit code, and leaves nothing half-written."""
+"""What a user does wrong is told in one line, with an exit code, and leaves nothing half-written.
 
-import os
-import signal
+Ctrl-C in training is in test_real_speech.py, a disk that training fills in tests/tasks/training/test_full_disk.py.
+"""
+
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
-from tests.builders.speech import REAL_SPEECH, digit_corpus
-from tests.end_to_end.conftest import Command, environment, hear_interrupts
+from tasks.contracts import DatasetVersion
+from tests.builders.speech import REAL_SPEECH, tone
+from tests.end_to_end.conftest import Command, environment
 
 
 def told(done: "subprocess.CompletedProcess[str]") -> str:
@@ -37,17 +40,29 @@ def test_wrong_arguments(voxfactory: Command, arguments: list[object], message: 
     assert message in told(voxfactory(*arguments))
 
 
-def test_a_checkpoint_that_is_no_voxtral(voxfactory: Command, workplace: Path):
+def test_a_checkpoint_that_is_no_voxtral(voxfactory: Command, digits: DatasetVersion, workplace: Path):
     (workplace / "whisper").mkdir()
     (workplace / "whisper" / "config.json").write_text('{"model_type": "whisper"}')
-    done = voxfactory("run", REAL_SPEECH, "--language", "en", "--base", workplace / "whisper")
+    done = voxfactory("train", digits.folder, "--base", workplace / "whisper")
     assert "is a whisper model, not a Voxtral" in told(done)
 
 
-def test_one_utterance_only(voxfactory: Command, workplace: Path):
-    source = digit_corpus(workplace / "one", clips=1)
-    home = workplace / "one-home"
-    assert "1 usable utterance cannot be divided" in told(voxfactory("ingest", source, home=home))
+@pytest.mark.parametrize(
+    ("transcripts", "message"),
+    [
+        (("eins",), "1 usable utterance cannot be divided"),
+        ((None, None), "holds no usable utterance (2 refused, for example: has no transcript: 0.txt is not beside it)"),
+        (("(laughs)", "(laughs)"), "holds no usable utterance (2 refused: The transcript '(laughs)' has no word in it)"),
+    ],
+)
+def test_too_little_speech(voxfactory: Command, tmp_path: Path, transcripts: tuple[str | None, ...], message: str):
+    source, home = tmp_path / "source", tmp_path / "home"
+    source.mkdir()
+    for number, transcript in enumerate(transcripts):
+        soundfile.write(source / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        if transcript:
+            (source / f"{number}.txt").write_text(transcript)
+    assert message in told(voxfactory("ingest", source, "--language", "de", home=home))
     assert list((home / "datasets").iterdir()) == []
 
 
@@ -71,34 +86,3 @@ def test_a_full_disk(workplace: Path, server: str):
 def test_a_configured_server_that_does_not_answer(voxfactory: Command):
     done = voxfactory("ingest", REAL_SPEECH, "--language", "en", api="http://192.0.2.1:9/api")
     assert "No Prefect server answers at http://192.0.2.1:9/api" in told(done)
-
-
-def test_ctrl_c_in_training_writes_a_checkpoint_and_the_same_command_goes_on(voxfactory: Command, workplace: Path, server: str):
-    source = digit_corpus(workplace / "digits", clips=40)
-    dataset = voxfactory("ingest", source).stdout.strip().splitlines()[-1]
-    arguments = ["train", dataset, "--method", "full", "--epochs", "6", "--batch-size", "4"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", *arguments],
-        env=environment(workplace / "home", server),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_interrupts,
-    )
-    for line in process.stderr or ():
-        if line.startswith("train: "):
-            break
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Interrupted. What was finished is kept" in errors
-    assert "Traceback" not in errors
-    (run,) = (workplace / "home" / "runs").glob("[!.]*")
-    assert list(run.glob("checkpoint-*/complete"))
-    assert not (run / "final-model").exists()
-    again = voxfactory(*arguments)
-    assert again.returncode == 0, again.stderr[-3000:]
-    first_shown = next(line for line in again.stderr.splitlines() if line.startswith("train: "))
-    assert not first_shown.startswith("train: 1/")
-    assert (run / "final-model" / "model.safetensors").is_file()

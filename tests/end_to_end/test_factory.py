@@ -3,8 +3,11 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 
+import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -12,18 +15,64 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.stages import finished_stages
+from tests.builders.hubs import Workplace, served_hub
 from tests.builders.speech import digit_corpus, radio_corpus
 from tests.end_to_end.conftest import Command
 
 OPTIONS = ("--language", "en", "--name", "radio", "--method", "full", "--epochs", 4, "--batch-size", 8, "--learning-rate", 7e-4)
-COMPUTED_BY_EVERY_RUN = {"read source", "resolve base model", "gate"}
+COMPUTED_BY_EVERY_RUN = {
+    "read source",
+    "resolve base model",
+    "gate",
+    "check publication",
+    "find published data",
+    "find published",
+}
 
 
 @pytest.fixture(scope="module")
-def first(workplace: Path, voxfactory: Command) -> "subprocess.CompletedProcess[str]":
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A Hub elsewhere: an endpoint and a token, as of the public one."""
+    with served_hub(tmp_path_factory.mktemp("hub") / "of-others") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def account(hub: Workplace) -> dict[str, str]:
+    """The variables of a user of that Hub."""
+    return {
+        "VOXFACTORY_HUB_ENDPOINT": hub.url,
+        "VOXFACTORY_HUB_TOKEN": hub.tokens["anna"],
+        "VOXFACTORY_HUB_READ_TOKEN": hub.tokens["anna-read"],
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def command_lines() -> Iterator[set[str]]:
+    """Every command line that any process had while the first run went on."""
+    seen: set[str] = set()
+    ended = Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            seen.update(" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    yield seen
+    ended.set()
+    watcher.join()
+
+
+@pytest.fixture(scope="module")
+def first(
+    workplace: Path, voxfactory: Command, account: dict[str, str], command_lines: set[str]
+) -> "subprocess.CompletedProcess[str]":
     radio_corpus(workplace / "source", clips=100)
     radio_corpus(workplace / "guard", clips=30, seed=4)
-    return voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard")
+    return voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard", variables=account)
 
 
 def stages_of_last_run(server: str) -> dict[str, str]:
@@ -49,29 +98,66 @@ def test_speech_becomes_a_better_model_with_a_proven_demo(
     assert "from the cache" not in stages_of_last_run(server).values()
 
 
+def test_it_is_on_the_hub_in_private_under_a_tag(first: "subprocess.CompletedProcess[str]", hub: Workplace, workplace: Path):
+    assert "anna/voxtral-fine-tuned on" in first.stdout
+    assert "it heard 3 of 3 clips as evaluation did" in first.stdout
+    described = hub.api().model_info("anna/voxtral-fine-tuned")
+    assert described.private
+    assert "automatic-speech-recognition" in described.tags
+    references = hub.api().list_repo_refs("anna/voxtral-fine-tuned")
+    assert [branch.name for branch in references.branches] == ["main"]
+    assert [tag.target_commit for tag in references.tags] == [described.sha]
+    (repository,) = (workplace / "home" / "published").glob("*/repository")
+    published = {path.name for path in repository.iterdir()} | {".gitattributes"}
+    assert {sibling.rfilename for sibling in described.siblings or ()} == published
+
+
+def test_the_token_stands_in_nothing_that_a_run_writes_or_starts(
+    first: "subprocess.CompletedProcess[str]",
+    hub: Workplace,
+    workplace: Path,
+    server_home: Path,
+    command_lines: set[str],
+):
+    assert len(command_lines) > 5, "the watcher saw nothing"
+    for name in ("anna", "anna-read"):
+        token = hub.tokens[name]
+        assert token not in first.stdout + first.stderr
+        assert not [line for line in command_lines if token in line]
+        for folder in (workplace, server_home, hub.hub.store.folder):
+            holding = [path for path in folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+            assert not holding
+
+
 def test_the_same_speech_at_another_path_is_taken_from_the_cache(
-    first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str
+    first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str, account: dict[str, str]
 ):
     shutil.copytree(workplace / "source", workplace / "elsewhere")
-    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "guard")
+    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "guard", variables=account)
     assert again.returncode == 0, again.stderr[-3000:]
     stages = stages_of_last_run(server)
     assert {name for name, how in stages.items() if how != "from the cache"} == COMPUTED_BY_EVERY_RUN
-    assert {"ingest", "train", "compare", "stage", "deploy demo"} <= stages.keys()
+    assert {"ingest", "train", "compare", "stage full", "deploy demo"} <= stages.keys()
     tables = [output[output.index("Word error") :] for output in (first.stdout, again.stdout)]
-    assert tables[0] == tables[1]
+    assert tables[0].replace("private, published as", "private, was there already as") == tables[1]
 
 
 def test_an_artefact_that_was_deleted_is_made_again(
-    first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str
+    first: "subprocess.CompletedProcess[str]",
+    workplace: Path,
+    voxfactory: Command,
+    server: str,
+    account: dict[str, str],
+    hub: Workplace,
 ):
     (repository,) = (workplace / "home" / "published").glob("*/repository")
     shutil.rmtree(repository.parent)
-    again = voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard")
+    again = voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard", variables=account)
     assert again.returncode == 0, again.stderr[-3000:]
     assert (repository / "README.md").is_file()
+    assert len(hub.api().list_repo_commits("anna/voxtral-fine-tuned")) == 2, "the same content made another commit"
     stages = stages_of_last_run(server)
-    assert (stages["stage"], stages["train"]) == ("computed", "from the cache")
+    assert (stages["stage full"], stages["train"]) == ("computed", "from the cache")
 
 
 def test_one_changed_byte_of_speech_is_new_data(

@@ -1,15 +1,14 @@
 """The server that a command starts for itself, and what a server must do for deployments."""
 
-import os
-import signal
-import subprocess
-import sys
+import importlib
+import inspect
 import time
 from datetime import timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -17,9 +16,12 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.check_prefect_yaml import problems
+from deployments.local import deploy_all
+from deployments.pools import apply_pools
 from infra.processes import free_port
-from tests.builders.speech import REAL_SPEECH, digit_corpus
-from tests.end_to_end.conftest import Command, environment, hear_interrupts
+from infra.settings import Settings
+from tests.builders.speech import REAL_SPEECH
+from tests.end_to_end.conftest import Command
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,18 +56,22 @@ def test_schedules_produce_runs(server: str):
     assert all(run.auto_scheduled for run in runs)
 
 
-def test_every_deployment_is_accepted_by_a_real_server_with_a_form(server: str, workplace: Path):
-    variables = environment(workplace / "home", server) | {"PREFECT_API_URL": server, "VOXFACTORY_ROOT": str(ROOT)}
-    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
-    for command in (["work-pool", "create", "gpu", "--type", "process", "--overwrite"], ["deploy", "--all"]):
-        done = subprocess.run(
-            [*prefect, *command], cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_every_deployment_is_accepted_by_a_real_server_with_a_form(server: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
-        deployed = client.read_deployment_by_name("factory/factory")
-    assert deployed.entrypoint == "flows.factory.factory"
-    assert set(deployed.parameter_openapi_schema["properties"]) == {"source", "training", "gate", "publication"}
+        apply_pools("process")
+        deploy_all(Settings(schedules=True))
+        for one in written:
+            _, _, flow = one["entrypoint"].rpartition(".")
+            function = getattr(importlib.import_module(one["entrypoint"].rpartition(".")[0]), flow)
+            deployed = client.read_deployment_by_name(f"{function.name}/{one['name']}")
+            form = deployed.parameter_openapi_schema["properties"]
+            assert set(form) == set(inspect.signature(function.fn).parameters), one["name"]
+            assert deployed.description
+            assert deployed.version
+        watch = client.read_deployment_by_name("watch/watch")
+    assert {schedule.slug: schedule.active for schedule in watch.schedules} == {"every-15-minutes": True, "mondays": True}
 
 
 @pytest.mark.fast
@@ -83,6 +89,14 @@ def test_prefect_yaml_has_no_problem():
         ("flows.factory.factory", "flows.factory.nothing", "cannot be imported"),
         ("flows.factory.factory", "flows.params.Gate", "is no flow"),
         ("parameters: {}", "parameters: {sauce: 1}", "the flow has no parameter 'sauce'"),
+        ("{guards: [], batch_size: 32}", "{batch_size: many}", "the flow cannot take batch_size='many'"),
+        ("interval: 900", "intervall: 900", "schedules[0]"),
+        ("slug: mondays", "timezone: UTC", "has no slug"),
+        ("parameters: {retrain: true}", "parameters: {again: true}", "the flow has no parameter 'again'"),
+        ("    schedules:", "    scheduels:", "'scheduels' is no key"),
+        ("    schedules:", "    triggers: [{posture: Metric}]\n    schedules:", "metric triggers are of Prefect Cloud"),
+        ("    schedules:", "    triggers: [{expct: [x]}]\n    schedules:", "'expct' is no key"),
+        ("    schedules:", "    triggers: [{expect: [x], parameters: {a: 1}}]\n    schedules:", "no parameter 'a'"),
         ("limit: 1", "limit: many", "concurrency_limit"),
     ],
 )
@@ -91,41 +105,3 @@ def test_mistakes_that_prefect_ignores_are_found(tmp_path: Path, written: str, i
     assert written in text
     (tmp_path / "prefect.yaml").write_text(text.replace(written, instead, 1))
     assert any(problem in line for line in problems(tmp_path / "prefect.yaml"))
-
-
-def test_the_local_factory_runs_a_deployment_as_the_ui_would(server: str, workplace: Path):
-    source = digit_corpus(workplace / "digits", clips=30)
-    home = workplace / "local-home"
-    variables = environment(home, server)
-    up = subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "up"],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=hear_interrupts,
-    )
-    try:
-        shown = next((line for line in up.stdout or () if "The factory runs" in line), "")
-        assert server.removesuffix("/api") in shown
-        with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
-            deployment = client.read_deployment_by_name("factory/factory")
-            parameters = {
-                "source": {"path": str(source), "name": "digits", "options": {"language": "de"}},
-                "training": {"options": {"max_steps": 2, "learning_rate": 1e-9}},
-                "gate": {},
-                "publication": {},
-            }
-            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-            deadline = time.monotonic() + 180
-            while time.monotonic() < deadline:
-                state = client.read_flow_run(run.id).state
-                if state and state.is_final():
-                    break
-                time.sleep(1)
-        assert state
-        assert state.is_completed(), state.message
-        assert list((home / "evaluations").glob("*/report.json"))
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(60)

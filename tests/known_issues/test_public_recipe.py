@@ -11,7 +11,7 @@
 | the demo silently serves the base model | tests/tasks/space/test_space.py |
 | the language "auto" crashes | tests/tasks/speech/test_transcript.py |
 | the card invents fields | tests/tasks/publishing/test_card.py |
-| checkpoints uploaded with optimizer state | tests/tasks/publishing/test_card.py |
+| checkpoints uploaded with optimizer state | tests/tasks/publishing/test_stage.py |
 
 Here: a transcript longer than the recipe's limit.
 """

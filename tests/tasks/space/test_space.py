@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from infra.errors import SpaceError
-from tasks.contracts import Checkpoint, EvaluationReport, Example, StagedModel
+from tasks.contracts import Checkpoint, EvaluationReport, Example, Form, StagedModel
 from tasks.publishing.stage import Publication, stage
 from tasks.space.local import running_space
-from tasks.space.prove import proof_clips, prove
+from tasks.space.prove import prove
 from tasks.space.render import render
 from tests.builders.reports import report, score
 
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory, full_report: EvaluationReport) -> StagedModel:
-    return stage(full_report, Publication(name="tiny-german"), tmp_path_factory.mktemp("published"))
+    return stage(full_report, Publication(name="anna/tiny-german"), Form.FULL, tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def demo(staged: StagedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_demo_answers_as_evaluation_heard(demo: Path, staged: StagedModel):
-    clips = proof_clips(staged.report)
+    clips = staged.report.known_clips(3)
     assert clips[0].base != clips[0].tuned, "the fixture must tell base and tuned apart"
     with running_space(demo, staged, timeout_s=120) as (url, _):
         proofs = prove(url, clips)
@@ -37,7 +37,7 @@ def test_the_demo_answers_as_evaluation_heard(demo: Path, staged: StagedModel):
 def test_a_demo_that_serves_the_base_model_is_caught(demo: Path, staged: StagedModel, tiny: Checkpoint):
     serving_base = staged.model_copy(update={"folder": tiny.folder})
     with running_space(demo, serving_base, timeout_s=120) as (url, _), pytest.raises(SpaceError, match="serves the base model"):
-        prove(url, proof_clips(staged.report))
+        prove(url, staged.report.known_clips(3))
 
 
 def test_a_demo_whose_model_is_missing_ends_and_shows_why(demo: Path, staged: StagedModel, tmp_path: Path):
@@ -57,7 +57,7 @@ def test_the_repository_is_complete_and_says_what_was_measured(demo: Path, stage
 
 @pytest.mark.fast
 def test_clips_on_which_the_models_differ_are_asked_first(staged_report_examples: EvaluationReport):
-    chosen = proof_clips(staged_report_examples)
+    chosen = staged_report_examples.known_clips(3)
     assert [clip.base == clip.tuned for clip in chosen] == [False, True, True]
 
 

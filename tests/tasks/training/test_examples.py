@@ -1,14 +1,17 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from infra.errors import TrainingError
-from tasks.contracts import Checkpoint, DatasetVersion, Split
+from tasks.contracts import Checkpoint, DatasetVersion, Split, Utterance
 from tasks.dataset.version import read_utterances
 from tasks.training.examples import IGNORED_LABEL, PlannedExamples, collate
 from tasks.training.options import TrainingOptions
 from tasks.training.plan import make_plan, steps_of
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS, VoxtralPrompt
+from tests.builders.speech import digit_version
 
 pytestmark = pytest.mark.fast
 
@@ -19,12 +22,17 @@ def model(tiny: Checkpoint):
 
 
 @pytest.fixture(scope="module")
-def examples(tiny: Checkpoint, digits: DatasetVersion, model) -> PlannedExamples:
-    utterances = {utterance.id: utterance for utterance in read_utterances(digits, Split.TRAIN)}
+def examples(tiny: Checkpoint, digits: DatasetVersion, tmp_path_factory: pytest.TempPathFactory, model) -> PlannedExamples:
+    """German and English in one plan."""
+    utterances: dict[str, Utterance] = {}
+    clips: dict[str, Path] = {}
+    for version in (digits, digit_version(tmp_path_factory.mktemp("english"), "en", clips=12)):
+        spoken = read_utterances(version, Split.TRAIN)
+        utterances |= {utterance.id: utterance for utterance in spoken}
+        clips |= {utterance.id: version.folder / utterance.audio_path for utterance in spoken}
     processor = load_processor(tiny)
     prompt = VoxtralPrompt(processor, model.config)
     plan = make_plan(list(utterances.values()), TrainingOptions(epochs=2, without_language=0.3), prompt.window_s)
-    clips = {id_: digits.folder / utterance.audio_path for id_, utterance in utterances.items()}
     return PlannedExamples(plan.rows, utterances, clips, processor, prompt)
 
 
@@ -39,10 +47,11 @@ def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(exam
 
 
 def test_every_row_names_its_own_language_or_none(examples: PlannedExamples):
-    languages = {row.language for row in examples.rows}
-    assert languages == {"de", None}
+    assert {row.language for row in examples.rows} == {"de", "en", None}
     for index, row in enumerate(examples.rows):
+        assert row.language in (examples.utterances[row.utterance].language, None)
         assert examples[index]["prompt"] == examples.prompt.prompt(row.language)
+    assert examples.prompt.prompt("de") != examples.prompt.prompt("en") != examples.prompt.prompt(None)
 
 
 def test_loss_at_the_targets_alone_is_the_loss_of_all_logits(examples: PlannedExamples, model):

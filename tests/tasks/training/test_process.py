@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from infra.errors import ModelError, TrainingError, TrainingInterrupted, TrainingLost
+from infra.settings import settings
 from infra.storage import exclusive
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method
 from tasks.training import channel, launch
@@ -21,20 +22,33 @@ from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
 from tasks.training.trainer import last_checkpoint
 from tasks.voxtral.checkpoint import find_checkpoint
+from tests.builders.speech import digit_version
 
-SHORT = TrainingOptions(method=Method.FULL, epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_steps=2, max_steps=6)
+STEPS = 9
+SHORT = TrainingOptions(method=Method.FULL, epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_steps=4, max_steps=STEPS)
 
 
-def spec(folder: Path, base: Checkpoint, dataset: DatasetVersion, options: TrainingOptions = SHORT) -> TrainingSpec:
-    return TrainingSpec(folder=folder, base=base, dataset=dataset, options=options)
+def spec(
+    folder: Path, base: Checkpoint, dataset: DatasetVersion, options: TrainingOptions = SHORT, *replay: DatasetVersion
+) -> TrainingSpec:
+    return TrainingSpec(folder=folder, base=base, dataset=dataset, replay=replay, options=options)
 
 
 def weights(folder: Path, name: str = "final-model/model.safetensors") -> dict[str, torch.Tensor]:
     return load_file(folder / name)
 
 
-def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send the training process a signal once it has reported so many steps."""
+def same_weights(first: Path, second: Path, name: str) -> None:
+    """In the last model and in the best, which is the one that is published."""
+    for model in ("final-model", "best-model"):
+        expected, found = weights(first / model, name), weights(second / model, name)
+        assert expected.keys() == found.keys()
+        for key, weight in expected.items():
+            assert torch.equal(weight, found[key]), f"{model} {key}"
+
+
+def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, written: Path | None = None) -> None:
+    """Send the training process a signal once it has reported so many steps, and this file is written."""
     receive, start = channel.receive, launch.start
     started: list[subprocess.Popen[bytes]] = []
 
@@ -45,6 +59,8 @@ def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyP
     def watch(line: str) -> "channel.Message | None":
         message = receive(line)
         if isinstance(message, channel.Step) and message.step == steps:
+            while written and not written.exists():
+                time.sleep(0.005)
             os.kill(started[-1].pid, number)
         return message
 
@@ -53,15 +69,29 @@ def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion) -> Path:
+def english(tmp_path_factory: pytest.TempPathFactory) -> DatasetVersion:
+    return digit_version(tmp_path_factory.mktemp("english"), "en", clips=12)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: DatasetVersion, english: DatasetVersion
+) -> Path:
+    """A whole run with English replayed, where carbon is known, after an attempt that took 1000 s elsewhere."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    train(spec(folder, tiny, digits))
+    folder.mkdir()
+    (folder / "spent.json").write_text('{"seconds": 1000.0, "energy_j": {"a GPU elsewhere": 5.0}}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXFACTORY_GRID_G_CO2_PER_KWH", "42.5")
+        settings.cache_clear()
+        train(spec(folder, tiny, digits, SHORT, english))
+    settings.cache_clear()
     return folder
 
 
 def test_a_run_leaves_everything_that_it_promises(undisturbed: Path, tiny: Checkpoint, digits: DatasetVersion):
     model = open_run(undisturbed)
-    assert (model.steps, model.dataset_fingerprint, model.base) == (6, digits.fingerprint, tiny)
+    assert (model.steps, model.dataset_fingerprint, model.base) == (STEPS, digits.fingerprint, tiny)
     for name in ("final-model", "best-model"):
         folder = undisturbed / name
         assert {path.name for path in folder.iterdir()} == {
@@ -80,6 +110,26 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed: Path, tiny: Check
     assert (undisturbed / "training_results" / "training.log").is_file()
 
 
+def test_a_run_tells_what_it_ran_on_and_what_all_its_attempts_spent(undisturbed: Path):
+    results = json.loads((undisturbed / "train_results.json").read_text())
+    assert 1000 < open_run(undisturbed).train_seconds == results["seconds"] < 1300
+    assert "a GPU elsewhere" not in results["energy_j"]
+    assert results["grid_g_co2_per_kwh"] == 42.5
+    assert json.loads((undisturbed / "spent.json").read_text())["seconds"] > 1000  # written with the checkpoint
+    configuration = json.loads((undisturbed / "training_config.json").read_text())
+    assert configuration["machine"]["cores"] >= 1
+    assert configuration["machine"]["memory_gib"] > 0
+    assert 0 < configuration["parameters"]["trained"] < configuration["parameters"]["all"]
+    assert configuration["fixed"]["lr_scheduler_type"] == "cosine"
+
+
+def test_replayed_data_is_trained_on_too(undisturbed: Path, english: DatasetVersion):
+    languages = [json.loads(line)["language"] for line in (undisturbed / "plan.jsonl").read_text().splitlines()]
+    assert set(languages) == {"de", "en", None}
+    configuration = json.loads((undisturbed / "training_config.json").read_text())
+    assert configuration["replay_fingerprints"] == [english.fingerprint]
+
+
 def test_training_moves_the_weights_but_not_the_sinusoids(undisturbed: Path, tiny: Checkpoint):
     before, after = weights(tiny.folder, "model.safetensors"), weights(undisturbed)
     moved = {name for name in before if not torch.allclose(before[name].float(), after[name], atol=1e-7)}
@@ -88,64 +138,68 @@ def test_training_moves_the_weights_but_not_the_sinusoids(undisturbed: Path, tin
 
 
 def test_an_interrupted_adapter_run_ends_in_the_weights_of_an_undisturbed_one(
-    tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lora_report: EvaluationReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    options = SHORT.model_copy(update={"method": Method.LORA, "lora_dropout": 0.1})
-    train(spec(tmp_path / "undisturbed", tiny, digits, options))
+    undisturbed = lora_report.model.folder
+    described = TrainingSpec.model_validate_json((undisturbed / "spec.json").read_text())
+    assert described.options.lora_dropout > 0
+    again = described.model_copy(update={"folder": tmp_path / "run"})
     with monkeypatch.context() as patch:
-        signal_after(3, signal.SIGTERM, patch)
+        signal_after(1, signal.SIGTERM, patch)
         with pytest.raises(TrainingInterrupted):
-            train(spec(tmp_path / "run", tiny, digits, options))
-    train(spec(tmp_path / "run", tiny, digits, options))
-    expected, resumed = (weights(tmp_path / run, "final-model/adapter_model.safetensors") for run in ("undisturbed", "run"))
-    for name, weight in expected.items():
-        assert torch.equal(weight, resumed[name]), name
+            train(again)
+    train(again)
+    same_weights(undisturbed, again.folder, "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
-    number: signal.Signals,
+def test_a_run_ends_in_the_weights_of_an_undisturbed_one_wherever_it_is_killed(
     undisturbed: Path,
     tiny: Checkpoint,
     digits: DatasetVersion,
+    english: DatasetVersion,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
+    """Its parent is killed; then it is, between two checkpoints; then it is after the last one, before it is finished."""
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        signal_after(3, number, patch)
-        with pytest.raises(TrainingInterrupted if number is signal.SIGTERM else TrainingLost, match="same command"):
-            train(spec(folder, tiny, digits))
-    assert not (folder / "final-model").exists()
-    resumed_from = last_checkpoint(folder)
-    assert resumed_from is not None
-    assert resumed_from.name in ("checkpoint-2", "checkpoint-3", "checkpoint-4")
-    train(spec(folder, tiny, digits))
-    expected, resumed = weights(undisturbed), weights(folder)
-    assert expected.keys() == resumed.keys()
-    for name, weight in expected.items():
-        assert torch.equal(weight, resumed[name]), name
+    described = spec(folder, tiny, digits, SHORT, english)
+    kill_the_parent_of(described)
+    with exclusive(tmp_path / ".run.lock"):  # the killed parent's lock is free at once
+        deadline = time.monotonic() + 60
+        while last_checkpoint(folder) is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert steps_kept(folder) < 4, "no checkpoint was due: it was written because the parent died"
+    for step, written, kept in ((6, None, {4}), (STEPS, folder / f"checkpoint-{STEPS}" / "complete", {STEPS})):
+        with monkeypatch.context() as patch:
+            signal_after(step, signal.SIGKILL, patch, written)
+            with pytest.raises(TrainingLost, match="same command"):
+                train(described)
+        assert steps_kept(folder) in kept
+        assert not (folder / "train_results.json").exists()
+    assert len((folder / "plan.jsonl").read_text().splitlines()) > STEPS * SHORT.batch_size, "nothing is left for one step more"
+    assert train(described).steps == STEPS
+    same_weights(undisturbed, folder, "model.safetensors")
 
 
-def test_a_run_whose_parent_is_killed_writes_a_checkpoint_and_ends(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
-    long = SHORT.model_copy(update={"epochs": 200, "max_steps": None, "checkpoint_steps": 10_000})
-    described = spec(tmp_path / "run", tiny, digits, long).model_dump_json()
+def kill_the_parent_of(described: TrainingSpec) -> None:
+    """Train in a process of its own, and kill that once it tells of a step."""
     code = (
         "import sys; from infra.progress import listening; from tasks.training.launch import train; "
         "from tasks.training.process import TrainingSpec\n"
         "with listening(lambda p: print(p.done, flush=True)): train(TrainingSpec.model_validate_json(sys.argv[1]))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, described], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", code, described.model_dump_json()], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     assert parent.stdout.readline()
     parent.kill()
     parent.wait()
-    with exclusive(tmp_path / ".run.lock"):  # the killed parent's lock is free at once
-        deadline = time.monotonic() + 60
-        while last_checkpoint(tmp_path / "run") is None and time.monotonic() < deadline:
-            time.sleep(0.2)
-    assert last_checkpoint(tmp_path / "run") is not None
-    assert not (tmp_path / "run" / "final-model").exists()
+
+
+def steps_kept(folder: Path) -> int:
+    """The step of the newest checkpoint that is whole."""
+    newest = last_checkpoint(folder)
+    assert newest is not None
+    return int(newest.name.removeprefix("checkpoint-"))
 
 
 def test_a_torn_checkpoint_is_not_resumed_from(tmp_path: Path):
@@ -173,16 +227,6 @@ def test_lora_saves_an_adapter_that_names_its_base_and_no_path(lora_report: Eval
     adapter = (checkpoint.folder / "adapter_config.json").read_text()
     assert json.loads(adapter)["base_model_name_or_path"] == "voxfactory-tiny"
     assert str(checkpoint.folder) not in adapter
-
-
-def test_replayed_data_is_trained_on_too(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
-    from tests.builders.speech import digit_version
-
-    english = digit_version(tmp_path, "en", clips=12)
-    options = TrainingOptions(method=Method.FULL, epochs=1, batch_size=8, max_steps=1, without_language=0)
-    train(spec(tmp_path / "run", tiny, digits, options).model_copy(update={"replay": (english,)}))
-    languages = [json.loads(line)["language"] for line in (tmp_path / "run" / "plan.jsonl").read_text().splitlines()]
-    assert set(languages) == {"de", "en"}
 
 
 def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, lora_report: EvaluationReport, tmp_path: Path):

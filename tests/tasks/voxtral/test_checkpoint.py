@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from deployments.base_model import CLIPS, EVAL_SHARE, SEED
 from infra.errors import ModelError
-from tasks.contracts import Checkpoint
+from infra.hub import connection
+from infra.settings import Settings
+from tasks.contracts import Checkpoint, Split, Utterance
+from tasks.dataset.split import split_utterances
+from tasks.evaluation.error_rates import count_errors
 from tasks.evaluation.transcribe import Transcriber
-from tasks.speech.audio import to_float32
-from tasks.speech.synthesis import Voice, synthesise
+from tasks.speech.audio import read_clip, to_float32
+from tasks.speech.spoken_digits import digit_lines, write_corpus
+from tasks.speech.synthesis import VOICE_VARIANTS, Voice, synthesise
 from tasks.voxtral.checkpoint import find_checkpoint, load_model, load_processor
 from tasks.voxtral.lora import add_adapters, check_adapters, train_every_weight, trainable_names
 
@@ -28,12 +34,31 @@ def spoken(text: str, language: str) -> np.ndarray:
 def test_the_tiny_model_is_a_real_small_voxtral_that_hears_its_languages(tiny: Checkpoint):
     assert sum(weight.numel() for weight in load_model(tiny, CPU, FLOAT).parameters()) <= 4_000_000
     assert sum(path.stat().st_size for path in tiny.folder.iterdir()) <= 9 * 2**20
-    rates = json.loads((tiny.folder / "training_log.json").read_text())["wer_on_held_out_voices"]
-    assert rates["all"] <= 0.05
     heard = Transcriber(tiny).transcribe(
         [spoken("three seven one", "en"), spoken("cinco ocho", "es"), spoken("drie negen", "nl")], ["en", "es", "nl"]
     )
     assert heard == ["three seven one", "cinco ocho", "drie negen"]
+
+
+def voices_that_it_never_heard() -> tuple[str, ...]:
+    """Those that the division of its training data held out: sides go by speaker, whoever else is there."""
+    speakers = [
+        Utterance(id=voice, audio_path=voice, text=voice, language="en", duration_s=1, audio_hash=voice, speaker=voice)
+        for voice in VOICE_VARIANTS
+    ]
+    divided, rule = split_utterances(speakers, EVAL_SHARE, SEED)
+    assert rule == "speakers"
+    return tuple(speaker.id for speaker in divided if speaker.split is Split.EVAL)
+
+
+def test_the_tiny_model_hears_voices_that_it_never_heard(tiny: Checkpoint, tmp_path: Path):
+    voices = voices_that_it_never_heard()
+    assert len(voices) >= 5
+    lines = [line for language in CLIPS for line in digit_lines(language, 15, Path(), seed=SEED + 1, voices=voices)]
+    corpus = write_corpus(lines, tmp_path / "corpus", processes=1)
+    clips = [to_float32(read_clip(corpus / line.path.name)) for line in lines]
+    heard = Transcriber(tiny).transcribe(clips, [line.language for line in lines])
+    assert count_errors([line.text for line in lines], heard).wer <= 0.10  # 0.05 was asked of it on 2,000; here are 60
 
 
 def test_batched_and_single_decoding_agree(tiny: Checkpoint):
@@ -140,3 +165,13 @@ def test_revisions_go_by_weights_not_by_place(tiny: Checkpoint, tmp_path: Path):
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert find_checkpoint(str(copy)).revision != tiny.revision
+
+
+def test_a_model_of_the_local_hub_is_found_by_its_id(home: Path, tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(home / "no-token"))
+    with connection(Settings(home=home)) as hub:
+        hub.api().create_repo("local/mine", private=True)
+        made = hub.api().upload_folder(repo_id="local/mine", folder_path=tiny.folder)
+    found = find_checkpoint("local/mine")
+    assert found.revision == made.oid
+    assert (found.folder / "model.safetensors").read_bytes() == (tiny.folder / "model.safetensors").read_bytes()

@@ -1,0 +1,133 @@
+"""`voxfactory doctor`: is everything there that a run will need? Asked before any work, answered in seconds."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from infra.errors import HomeError, ServerError, VoxFactoryError
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PYTHON = (3, 11)
+_TOO_NEW = {"prefect": "3.9", "fastapi": "0.151", "sqlalchemy": "2.1"}
+_ROOM_BYTES = 10_000_000_000  # a 3B model with its checkpoints wants several times as much
+
+
+class Finding(NamedTuple):
+    """What was looked at, and what was found; `trouble` says what to do about it."""
+
+    what: str
+    found: str
+    trouble: str | None = None
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one thing after the other."""
+    for what, look in _LOOKS.items():
+        try:
+            yield Finding(what, look(settings))
+        except VoxFactoryError as error:
+            yield Finding(what, error.problem, error.fix)
+
+
+def print_findings(settings: Settings, console: "Console") -> bool:
+    """Print them; tells whether there was no trouble."""
+    well = True
+    for what, found, trouble in examine(settings):
+        well = well and trouble is None
+        console.print(
+            f"[green]ok[/]  {what:<8} {found}" if trouble is None else f"[red]no[/]  {what:<8} {found}", highlight=False
+        )
+        if trouble:
+            console.print(f"             {trouble}", highlight=False)
+    return well
+
+
+def _python(_: Settings) -> str:
+    if sys.version_info < _PYTHON:
+        raise ServerError(f"Python {sys.version.split()[0]}", "Use Python 3.11 or newer")
+    return sys.version.split()[0]
+
+
+def _packages(_: Settings) -> str:
+    """Versions with which no server starts, or no schedule ever fires, without a word of it."""
+    from importlib.metadata import version
+
+    from packaging.version import Version
+
+    for name, first_wrong in _TOO_NEW.items():
+        if Version(version(name)) >= Version(first_wrong):
+            raise ServerError(f"{name} {version(name)} does not work with Prefect 3.8", f"pip install '{name}<{first_wrong}'")
+    return ", ".join(f"{name} {version(name)}" for name in ("prefect", "transformers", "torch"))
+
+
+def _home(settings: Settings) -> str:
+    home = settings.folder("")
+    free = shutil.disk_usage(home).free
+    if free < _ROOM_BYTES:
+        raise HomeError(f"{home}, {free / 1e9:.1f} GB free", "Free some space or set VOXFACTORY_HOME to another disk")
+    return f"{home}, {free / 1e9:.0f} GB free"
+
+
+def _processor(_: Settings) -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"no GPU, {os.cpu_count()} processor cores: enough for voxfactory-tiny"
+    described = torch.cuda.get_device_properties(0)
+    return f"{torch.cuda.device_count()} x {described.name}, {described.total_memory / 1e9:.0f} GB"
+
+
+def _prefect(settings: Settings) -> str:
+    from deployments.server import answers
+
+    if answers(settings.prefect_api_url.rstrip("/")):
+        return f"answers at {settings.prefect_api_url}"
+    return "none runs; each command starts one for its own time"
+
+
+def _ports(settings: Settings) -> str:
+    """Where `voxfactory up` will listen."""
+    wanted = {"VOXFACTORY_HUB_PORT": settings.hub_port, "VOXFACTORY_WEBHOOK_PORT": settings.webhook_port}
+    for name, port in wanted.items():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0 and not _is_ours(port):
+                raise ServerError(f"Port {port} is taken by another program", f"Set {name} to a free one")
+    return ", ".join(f"{port}" for port in wanted.values())
+
+
+def _is_ours(port: int) -> bool:
+    """Whether a local Hub or a receiver of webhooks answers there."""
+    import httpx
+
+    try:
+        return any(httpx.get(f"http://127.0.0.1:{port}{path}", timeout=2).is_success for path in ("/sign-in", "/health"))
+    except httpx.HTTPError:
+        return False
+
+
+def _hub(settings: Settings) -> str:
+    from infra.hub import check_right_to_write, connection
+
+    with connection(settings) as hub:
+        owner = check_right_to_write(hub, "any").partition("/")[0]
+        reading = (
+            "" if hub.local or settings.hub_read_token else "; what only reads uses the same token: VOXFACTORY_HUB_READ_TOKEN"
+        )
+        return f"{hub.name}, {owner} may write{reading}"
+
+
+_LOOKS: dict[str, Callable[[Settings], str]] = {
+    "python": _python,
+    "packages": _packages,
+    "home": _home,
+    "device": _processor,
+    "prefect": _prefect,
+    "ports": _ports,
+    "hub": _hub,
+}

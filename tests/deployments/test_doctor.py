@@ -1,0 +1,46 @@
+import socket
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deployments.doctor import examine, print_findings
+from infra.processes import free_port
+from infra.settings import Settings
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+
+
+def test_a_fresh_machine_is_well_and_publishes_to_its_own_hub(home: Path):
+    settings = Settings(home=home, hub_port=free_port(), webhook_port=free_port())
+    found = {finding.what: finding for finding in examine(settings)}
+    assert found.keys() == {"python", "packages", "home", "device", "prefect", "ports", "hub"}
+    assert found["hub"].found == "the local Hub, local may write"
+    assert found["hub"].trouble is None
+
+
+def test_trouble_comes_with_what_to_do_and_does_not_hide_the_rest(home: Path):
+    console = Console(record=True, width=200)
+    assert not print_findings(Settings(home=home, hub_endpoint="http://127.0.0.1:9"), console)
+    written = console.export_text()
+    assert "no  hub" in written
+    assert "Set VOXFACTORY_HUB_TOKEN" in written
+    assert "ok  python" in written
+
+
+def test_a_port_that_another_program_has_is_told(home: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = {finding.what: finding for finding in examine(Settings(home=home, hub_port=port, webhook_port=free_port()))}
+    assert found["ports"].trouble == "Set VOXFACTORY_HUB_PORT to a free one"
+
+
+def test_a_package_with_which_no_schedule_fires_is_told(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("deployments.doctor._TOO_NEW", {"sqlalchemy": "2.0"})
+    found = {finding.what: finding for finding in examine(Settings(home=home))}
+    assert found["packages"].trouble == "pip install 'sqlalchemy<2.0'"
