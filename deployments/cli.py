@@ -218,11 +218,14 @@ def doctor() -> None:
 @app.command()
 def up() -> None:
     """Start server, deployments, automations, workers, webhook and local Hub on this machine; Ctrl-C ends them."""
+    from rich.console import Console
+
     from deployments.local import local_factory
-    from deployments.summary import print_parts
+    from deployments.status_page import status_page
     from infra.settings import settings
 
-    local_factory(settings(), print_parts)
+    with status_page(Console()) as show:
+        local_factory(settings(), show)
 
 
 @app.command()
@@ -232,10 +235,12 @@ def deploy(pool_type: _PoolType = "process") -> None:
     from infra.settings import settings
 
     configure(settings())
-    from deployments.local import set_up
-    from deployments.summary import print_parts
+    from rich.console import Console
 
-    print_parts(set_up(settings(), pool_type), "On the Prefect server")
+    from deployments.local import set_up
+    from deployments.status_page import parts_table
+
+    Console().print(parts_table(set_up(settings(), pool_type), "On the Prefect server"))
 
 
 @app.command()

@@ -5,16 +5,20 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from infra.errors import HomeError, ServerError, VoxFactoryError
 from infra.settings import Settings
+from infra.tracking import has_dashboard
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PYTHON = (3, 11)
 _TOO_NEW = {"prefect": "3.9", "fastapi": "0.151", "sqlalchemy": "2.1"}
+_CLOCK_S = 30.0  # half of a heartbeat's period
 _ROOM_BYTES = 10_000_000_000  # a 3B model with its checkpoints wants several times as much
 
 
@@ -91,9 +95,40 @@ def _prefect(settings: Settings) -> str:
     return "none runs; each command starts one for its own time"
 
 
+def _clock(settings: Settings) -> str:
+    """What compares moments of two machines: schedules, heartbeats, signatures of links."""
+    offsets = {name: offset for name, url in _others(settings).items() if (offset := _ahead_s(url)) is not None}
+    if not offsets:
+        return "nobody answers whose clock could be compared"
+    name, worst_s = max(offsets.items(), key=lambda item: abs(item[1]))
+    told = f"{abs(worst_s):.0f} s {'ahead of' if worst_s > 0 else 'behind'} {name}"
+    if abs(worst_s) > _CLOCK_S:
+        raise ServerError(told, "Let NTP set the clock: runs start late, and runs at work are taken for gone")
+    return f"within {_CLOCK_S:.0f} s of {', '.join(offsets)}"
+
+
+def _others(settings: Settings) -> dict[str, str]:
+    hub = settings.hub_endpoint or ""
+    others = {"the Prefect server": f"{settings.prefect_api_url.rstrip('/')}/health"}
+    return others | ({hub: hub} if hub.startswith("http") else {})
+
+
+def _ahead_s(url: str) -> float | None:
+    """How much this machine's clock is ahead of that of whoever answers there."""
+    import httpx
+
+    try:
+        told = httpx.head(url, timeout=3).headers.get("date")
+    except httpx.HTTPError:
+        return None
+    return (datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds() if told else None
+
+
 def _ports(settings: Settings) -> str:
     """Where `voxfactory up` will listen."""
     wanted = {"VOXFACTORY_HUB_PORT": settings.hub_port, "VOXFACTORY_WEBHOOK_PORT": settings.webhook_port}
+    if has_dashboard(settings):
+        wanted["VOXFACTORY_TRACKIO_PORT"] = settings.trackio_port
     for name, port in wanted.items():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0 and not _is_ours(port):
@@ -102,11 +137,12 @@ def _ports(settings: Settings) -> str:
 
 
 def _is_ours(port: int) -> bool:
-    """Whether a local Hub or a receiver of webhooks answers there."""
+    """Whether a local Hub, a receiver of webhooks, or Trackio answers there."""
     import httpx
 
     try:
-        return any(httpx.get(f"http://127.0.0.1:{port}{path}", timeout=2).is_success for path in ("/sign-in", "/health"))
+        pages = {path: httpx.get(f"http://127.0.0.1:{port}{path}", timeout=2) for path in ("/sign-in", "/health", "/")}
+        return pages["/sign-in"].is_success or pages["/health"].is_success or "<title>Trackio" in pages["/"].text
     except httpx.HTTPError:
         return False
 
@@ -128,6 +164,7 @@ _LOOKS: dict[str, Callable[[Settings], str]] = {
     "home": _home,
     "device": _processor,
     "prefect": _prefect,
+    "clock": _clock,
     "ports": _ports,
     "hub": _hub,
 }

@@ -1,8 +1,8 @@
 """`voxfactory up`: the factory on one machine, running by itself.
 
-A Prefect server, work pools, every deployment of prefect.yaml, automations, a worker for each pool, a receiver for webhooks, and the
-local Hub. Flows are then started from the Prefect UI, on a schedule or by an event; this process only keeps the others alive, and ends
-them when it ends: a training writes a checkpoint first.
+A Prefect server, work pools, every deployment of prefect.yaml, automations, a worker for each pool, a receiver for webhooks, the
+local Hub, and Trackio's dashboard. Flows are then started from the Prefect UI, on a schedule or by an event; this process only keeps
+the others alive, and ends them when it ends: a training writes a checkpoint first.
 """
 
 import os
@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployments.credentials import credentials_file, prefect_auth, webhook_secret
-from deployments.server import prefect_server
+from deployments.server import place_for_server, ui_of, users_of_server, wait_for_server
+from deployments.supervision import Supervisor
 from infra.errors import ServerError
-from infra.processes import last_lines, start, stop
 from infra.settings import Settings
+from infra.tracking import address_of_figures, has_dashboard
 
 _PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 _VOXFACTORY = (sys.executable, "-m", "deployments.cli")
+_TRACKIO = (sys.executable, "-m", "deployments.tracking")
 _ROOT = Path(__file__).resolve().parents[1]
-_GRACE_S = 45  # a worker waits for its runs, and a training needs time for a checkpoint
-_POLL_S = 0.5
+_POLL_S = 2.0
 
 
 class Part(NamedTuple):
@@ -36,36 +37,47 @@ class Part(NamedTuple):
     note: str
 
 
-class _Running(NamedTuple):
-    name: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
+def local_factory(settings: Settings, show: Callable[[list[Part]], None]) -> None:
+    """Run until Ctrl-C; `show` is told what runs where once everything does, and again every two seconds.
 
-
-def local_factory(settings: Settings, ready: Callable[[list[Part]], None]) -> None:
-    """Run until Ctrl-C; `ready` is told what runs where once everything does.
+    A part that ends by itself, the server too, is started again.
 
     Raises:
-        ServerError: the server, a deployment, or another part fails; the message carries what it said.
+        ServerError: the server does not start, a deployment is refused, or a part ends again and again; with what it said.
         SettingsError: settings contradict each other.
 
     """
     if not (_ROOT / "prefect.yaml").is_file():
         raise ServerError(f"{_ROOT} holds no prefect.yaml", "Run it from a clone of the repository")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so wants a clean end, too
+    with ExitStack() as ending:
+        supervisor = ending.enter_context(Supervisor(settings.folder("prefect")))
+        ui = _server(settings, supervisor, ending)
+        _set_environment(settings)
+        done = [Part("Prefect UI", ui, f"sign in with what {credentials_file(settings)} says"), *set_up(settings)]
+        for name, command in _commands().items():
+            supervisor.start(name, command)
+        if has_dashboard(settings):
+            supervisor.start("trackio", _TRACKIO, with_secrets=False, needed=False)
+        tell_local_hub(settings)
+        while True:
+            show([*done, *_parts(settings), *(Part(kept.name, "runs", kept.note) for kept in supervisor.kept)])
+            time.sleep(_POLL_S)
+            supervisor.look()
+
+
+def _server(settings: Settings, supervisor: Supervisor, ending: ExitStack) -> str:
+    """Let a server be there: the one that answers, or one of ours; the address of its UI."""
     own = {"PREFECT_SERVER_API_AUTH_STRING": prefect_auth(settings).get_secret_value()}
     if settings.database_url:
         own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.database_url.get_secret_value()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so wants a clean end, too
-    with prefect_server(settings, own, settings.host) as ui, ExitStack() as ending:
-        _set_environment(settings)
-        done = set_up(settings)
-        running = []
-        for name, command in _commands().items():
-            running.append(_start(settings, name, command))
-            ending.callback(stop, running[-1].process, _GRACE_S)
-        tell_local_hub(settings)
-        ready([Part("Prefect UI", ui, f"sign in with what {credentials_file(settings)} says"), *done, *_parts(settings)])
-        _wait(running)
+    place = place_for_server(settings, settings.host)
+    if place is None:
+        ending.enter_context(users_of_server(settings))
+        return ui_of(settings.prefect_api_url)
+    server = supervisor.start("server", place.command, own, with_secrets=False)
+    wait_for_server(place, server.process, server.log)
+    return place.ui
 
 
 def set_up(settings: Settings, pool_type: str = "process") -> list[Part]:
@@ -150,26 +162,15 @@ def _commands() -> dict[str, Sequence[str]]:
 
 def _parts(settings: Settings) -> list[Part]:
     watched = ", ".join(one.repository for one in settings.watch) or "nothing: name datasets in VOXFACTORY_WATCH"
-    logs = settings.folder("prefect")
     return [
-        Part("workers", "cpu, gpu", f"log: {logs / 'worker-gpu.log'}"),
         Part("webhook", f"http://{settings.host}:{settings.webhook_port}/", f"watches {watched}"),
         Part("local Hub", f"http://127.0.0.1:{settings.hub_port}", "`voxfactory hub sign-in` prints a link that signs you in"),
+        *(
+            [Part("Trackio", address_of_figures(settings), "losses, speed and memory of every training")]
+            if settings.tracking
+            else []
+        ),
     ]
-
-
-def _start(settings: Settings, name: str, command: Sequence[str]) -> _Running:
-    log_path = settings.folder("prefect") / f"{name.replace(' ', '-')}.log"
-    with log_path.open("wb") as log:
-        return _Running(name, start(command, {}, log, with_secrets=True), log_path)
-
-
-def _wait(running: Sequence[_Running]) -> None:
-    while True:
-        for part in running:
-            if part.process.poll() is not None:
-                raise ServerError(f"The {part.name} ended:\n{last_lines(part.log)}\n", f"Read {part.log}")
-        time.sleep(_POLL_S)
 
 
 def _version() -> str:

@@ -6,11 +6,14 @@ not used: it loses task runs. Prefect is imported late here: its settings are re
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -26,52 +29,89 @@ _POLL_S = 0.2
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+class ServerPlace(NamedTuple):
+    """Where a server of ours is to listen, and what starts it there."""
+
+    api_url: str
+    command: list[str]
+
+    @property
+    def ui(self) -> str:
+        """Address of the Prefect UI."""
+        return ui_of(self.api_url)
+
+
 @contextmanager
-def prefect_server(settings: Settings, own: dict[str, str] | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+def prefect_server(settings: Settings) -> Iterator[str]:
     """Yield the address of the Prefect UI; starts a server if none answers, and stops it afterwards.
 
     Prefect is imported while the server starts, since both take seconds.
-
-    Args:
-        settings: where it is to be.
-        own: variables for the server's process alone.
-        host: on which address it listens.
 
     Raises:
         ServerError: a server elsewhere was configured and does not answer, or a local one does not start.
 
     """
+    place = place_for_server(settings)
+    if place is None:
+        with users_of_server(settings):
+            yield ui_of(settings.prefect_api_url)
+        return
+    log_path = settings.folder("prefect") / "server.log"
+    with log_path.open("wb") as log:
+        process = start(place.command, {}, log)
+        try:
+            import flows.factory  # noqa: F401 - the heaviest imports, while the server starts
+
+            wait_for_server(place, process, log_path)
+            yield place.ui
+            with exclusive(_users(settings)):  # other commands that found this server may finish
+                pass
+        finally:
+            _send_what_is_left()
+            stop(process, _GRACE_S)
+
+
+def place_for_server(settings: Settings, host: str = "127.0.0.1") -> ServerPlace | None:
+    """Where to start a server, or None if one answers at the configured address; Prefect in this process speaks to it from here on.
+
+    Raises:
+        ServerError: a server elsewhere was configured and does not answer.
+
+    """
     api_url = settings.prefect_api_url.rstrip("/")
     _configure(settings, api_url)
-    users = settings.folder("prefect") / "server-users.lock"
     if answers(api_url):
-        with shared(users):
-            yield _ui(api_url)
-        return
+        return None
     address = urlsplit(api_url)
     if address.hostname not in _LOOPBACK:
         raise ServerError(f"No Prefect server answers at {api_url}", "Start it, or unset VOXFACTORY_PREFECT_API_URL")
     port = address.port if address.port and _is_free(address.port) else free_port()
     api_url = f"http://127.0.0.1:{port}/api"
     _configure(settings, api_url)
-    log_path = settings.folder("prefect") / "server.log"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-    with log_path.open("wb") as log:
-        process = start(command, own or {}, log)
-        try:
-            import flows.factory  # noqa: F401 - the heaviest imports, while the server starts
+    return ServerPlace(api_url, [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)])
 
-            deadline = time.monotonic() + _START_S
-            while not answers(api_url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise ServerError(f"The Prefect server did not start:\n{last_lines(log_path)}\n", f"Read {log_path}")
-                time.sleep(_POLL_S)
-            yield _ui(api_url)
-            with exclusive(users):  # other commands that found this server may finish
-                pass
-        finally:
-            _send_what_is_left()
-            stop(process, _GRACE_S)
+
+def wait_for_server(place: ServerPlace, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return when it answers.
+
+    Raises:
+        ServerError: it ends instead, or takes too long; with what it said.
+
+    """
+    deadline = time.monotonic() + _START_S
+    while not answers(place.api_url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ServerError(f"The Prefect server did not start:\n{last_lines(log)}\n", f"Read {log}")
+        time.sleep(_POLL_S)
+
+
+def users_of_server(settings: Settings) -> AbstractContextManager[None]:
+    """Whoever uses a server that another command started: that one waits for us before it stops it."""
+    return shared(_users(settings))
+
+
+def _users(settings: Settings) -> Path:
+    return settings.folder("prefect") / "server-users.lock"
 
 
 def _send_what_is_left() -> None:
@@ -123,5 +163,6 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _ui(api_url: str) -> str:
-    return api_url.removesuffix("/api")
+def ui_of(api_url: str) -> str:
+    """The address of the Prefect UI, from that of its API."""
+    return api_url.rstrip("/").removesuffix("/api")

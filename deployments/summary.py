@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from deployments.local import Part
 from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel
 
 _console = Console()
@@ -75,14 +74,6 @@ def print_published(published: PublishedModel) -> None:
     _console.print(
         f"         downloaded again, it heard {held} of {len(published.proofs)} clips as evaluation did", highlight=False
     )
-
-
-def print_parts(parts: list[Part], title: str = "VoxFactory runs; Ctrl-C ends it") -> None:
-    """What runs, and where."""
-    table = Table(title=title, title_justify="left", show_header=False)
-    for part in parts:
-        table.add_row(*part)
-    _console.print(table)
 
 
 def print_place(place: HubRevision) -> None:

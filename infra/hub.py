@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from infra.errors import HubError, HubMoved, HubUnreachable, SettingsError
 from infra.redaction import redacted, redacted_errors, remember
-from infra.settings import Settings
+from infra.settings import PUBLIC_HUB, Settings
 
 if TYPE_CHECKING:
     from httpx2 import Client
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from infra.local_hub.hub import Hub
 
-PUBLIC_HUB = "https://huggingface.co"
 LOCAL_HUB = "the local Hub"
 _LOCAL = "local"  # as an endpoint
 _PASSING = (408, 429)  # HTTP status: time-out, too many requests

@@ -29,9 +29,10 @@ def start(
     output: "IO[bytes] | int",
     folder: Path | None = None,
     *,
+    given: int = subprocess.DEVNULL,
     with_secrets: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """Start a command with its errors in its output, without input, in a process group of its own.
+    """Start a command with its errors in its output, `given` (nothing) as its input, in a process group of its own.
 
     It gets no token of ours unless it needs them all (`with_secrets`) or is given one in `environment`. On Linux the kernel sends it
     SIGTERM when this process dies, however it dies.
@@ -40,7 +41,7 @@ def start(
         command,
         cwd=folder,
         env=(dict(os.environ) if with_secrets else without_secrets()) | environment,
-        stdin=subprocess.DEVNULL,
+        stdin=given,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,

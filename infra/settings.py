@@ -7,11 +7,13 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import HomeError, SettingsError
 from infra.redaction import remember
+
+PUBLIC_HUB = "https://huggingface.co"
 
 
 class Watched(BaseModel):
@@ -97,6 +99,24 @@ class Settings(BaseSettings):
         ge=0,
         description="Grams of CO2 equivalent a kWh costs where training runs; without it no card speaks of carbon.",
     )
+
+    tracking: bool = Field(True, description="Record the figures of every training with Trackio, in the home.")
+    trackio_port: int = Field(4282, ge=1, le=65535, description="Where `voxfactory up` shows them, on loopback.")
+    trackio_space: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="owner/name of a Space on huggingface.co that they are sent to instead. It is made, and gets the token as a secret.",
+    )
+    trackio_public: bool = Field(False, description="That Space may be public.")
+
+    @field_validator("trackio_space")
+    @classmethod
+    def _is_on_the_public_hub(cls, space: str | None, others: ValidationInfo) -> str | None:
+        """Trackio sends figures, and the token, to owner-name.hf.space whatever Hub is configured."""
+        endpoint = others.data.get("hub_endpoint")
+        if space and endpoint and endpoint.rstrip("/") != PUBLIC_HUB:
+            raise ValueError(f"VOXFACTORY_HUB_ENDPOINT is {endpoint}, and Trackio knows Spaces of {PUBLIC_HUB} only")
+        return space
 
     def folder(self, name: str) -> Path:
         """An existing folder of the home: datasets, runs, evaluations, published, prefect.

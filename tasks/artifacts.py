@@ -3,16 +3,20 @@
 They are for people: a server that does not answer costs the picture, never the work.
 """
 
+import base64
 import logging
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from httpx import HTTPError
 from prefect.artifacts import (
-    create_link_artifact,
+    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -21,7 +25,9 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectHTTPStatusError
 
 from infra.progress import Progress, listening
-from tasks.contracts import DatasetVersion, EvaluationReport, GateDecision, PublishedModel
+from infra.settings import settings
+from infra.tracking import address_of_figures
+from tasks.contracts import DatasetVersion, DeployedSpace, EvaluationReport, GateDecision, Proof, PublishedModel, TrainedModel
 
 _EVERY_S = 3.0  # each update is a call, and a row of the server's database
 _log = logging.getLogger(__name__)
@@ -74,6 +80,11 @@ def show_dataset(dataset: DatasetVersion) -> None:
     _table("dataset", rows, f"The dataset {dataset.name}")
 
 
+def show_training(model: TrainedModel) -> None:
+    """How a model learned: its curves, and what it took."""
+    _image("loss", model.folder / "loss.png", f"Loss over {model.steps} steps, {model.train_seconds:.0f} s")
+
+
 def show_report(report: EvaluationReport) -> None:
     """Error rates before and after, set by set."""
     rows = [
@@ -89,6 +100,7 @@ def show_report(report: EvaluationReport) -> None:
         }
         for score in report.scores
     ]
+    _image("wer", report.folder / "wer.png", f"Word error rates of {report.dataset.name}, before and after")
     _table(
         "evaluation", rows, f"{report.dataset.name} against {report.rival or report.model.base.label}; from and to: 95 % interval"
     )
@@ -102,19 +114,42 @@ def show_decision(decision: GateDecision) -> None:
         create_markdown_artifact(f"## Gate: {verdict}\n\n{reasons}\n", key="gate", description=f"Gate: {verdict}")
 
 
-def show_published(published: PublishedModel, endpoint: str) -> None:
-    """Where a model is."""
-    place = published.place
-    text = (
-        f"{place.repository} at {place.tag}: {'public' if place.public else 'private'}, proven on {len(published.proofs)} clips"
-    )
+def show_published(published: PublishedModel, pages: str) -> None:
+    """Where a model and its card are, what it is worth, and where its figures are; `pages` is the address of the Hub's pages."""
+    place, report = published.place, published.staged.report
+    score, seen = report.target, "public" if place.public else "private"
+    lines = [
+        f"## {place.repository} {place.tag}",
+        f"{seen}, on {place.hub}. WER on {report.dataset.name}: {score.wer_base.value:.1%} before, "
+        f"{score.wer_tuned.value:.1%} after. {_proven(published.proofs)}",
+        f"- [Model and card]({pages}/{place.repository}/tree/{place.tag})",
+    ]
+    if settings().tracking:
+        lines.append(f"- [Figures of the training]({address_of_figures(settings())}?project={quote(report.dataset.name)})")
     with _for_people():
-        if endpoint.startswith("https://"):
-            create_link_artifact(
-                f"{endpoint}/{place.repository}/tree/{place.tag}", place.repository, key="model", description=text
-            )
-        else:
-            create_markdown_artifact(f"{text}, on {place.hub}. `voxfactory hub` shows it.\n", key="model", description=text)
+        create_markdown_artifact("\n\n".join(lines) + "\n", key="model", description=f"{place.repository} at {place.tag}")
+
+
+def show_demo(demo: DeployedSpace) -> None:
+    """That a demo serves the model, and how to open it."""
+    command = f"voxfactory space {shlex.quote(str(demo.staged.folder.parent))} --open"
+    with _for_people():
+        create_markdown_artifact(
+            f"## Demo of {demo.staged.name}\n\n{_proven(demo.proofs)}\n\n    {command}\n",
+            key="demo",
+            description=demo.staged.name,
+        )
+
+
+def _proven(proofs: Sequence[Proof]) -> str:
+    return f"It heard {sum(proof.holds for proof in proofs)} of {len(proofs)} clips as evaluation did."
+
+
+def _image(key: str, path: Path, description: str) -> None:
+    """A picture, carried inside the artifact: the browser that looks sees no folder of ours."""
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    with _for_people():
+        create_image_artifact(f"data:image/png;base64,{encoded}", key=key, description=description)
 
 
 def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:

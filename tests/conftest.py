@@ -10,6 +10,7 @@ os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "VOXFACTORY_TRACKING": "false",  # a process more for each training: tests of it switch it on
 }
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # test processes share the cores; threads that wait for each other spin

@@ -16,6 +16,7 @@ from tasks.dataset.ingest import IngestOptions, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
 from tasks.dataset.sources import source_hash
 from tasks.events import dataset_updated
+from tasks.lineage import dataset_made
 from tasks.retrying import HUB_WAITS_S, retried_after
 
 _sources = ByAddress(kind="sources", address=source_address)
@@ -55,6 +56,7 @@ def ingest_source(source: Path, content: str, name: str, options: IngestOptions)
     with progress_shown():
         dataset = ingest(source, name, options, folder, settings().processes)
     show_dataset(dataset)
+    dataset_made(dataset, content)
     return dataset
 
 

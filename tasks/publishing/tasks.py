@@ -32,6 +32,7 @@ from tasks.contracts import (
 )
 from tasks.dataset.export import DatasetPublication, export_address
 from tasks.events import model_published
+from tasks.lineage import model_put_on_hub
 from tasks.publishing.consent import check_consent
 from tasks.publishing.kept import told_if_left_behind
 from tasks.publishing.records import published_data, still_published, write_record
@@ -133,7 +134,9 @@ def promote_model(uploaded: Upload, staged: StagedModel, proofs: tuple[Proof, ..
     with connection(settings()) as hub:
         published = PublishedModel(staged=staged, place=promote(hub, uploaded, staged.folder, title), proofs=proofs)
     write_record(published)
-    show_published(published, hub.endpoint)
+    pages = f"http://127.0.0.1:{settings().hub_port}" if hub.local else hub.endpoint
+    show_published(published, pages)
+    model_put_on_hub(staged, published.place)
     rates = {"wer_base": score.wer_base.value, "wer_tuned": score.wer_tuned.value, "form": staged.form}
     model_published(published.place.repository, published.place.revision, published.place.tag, rates)
     return published

@@ -7,9 +7,11 @@ from prefect import task
 
 from infra.errors import SpaceDidNotStart, SpaceError
 from infra.settings import settings
+from tasks.artifacts import show_demo
 from tasks.caching import ByAddress
 from tasks.contracts import DeployedSpace, StagedModel
 from tasks.events import space_deployed, space_rolled_back
+from tasks.lineage import demo_made
 from tasks.retrying import retried_after
 from tasks.space.local import running_space
 from tasks.space.prove import prove
@@ -43,4 +45,7 @@ def deploy_and_prove(staged: StagedModel) -> DeployedSpace:
     folder = render(staged, _spaces.folder(staged=staged))
     with _told(staged), running_space(folder, staged, settings().space_timeout_s) as (url, _):
         proofs = prove(url, staged.report.known_clips(_PROOFS))
-    return DeployedSpace(folder=folder, staged=staged, proofs=proofs)
+    demo = DeployedSpace(folder=folder, staged=staged, proofs=proofs)
+    show_demo(demo)
+    demo_made(staged)
+    return demo

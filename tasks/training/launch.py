@@ -15,7 +15,9 @@ import infra.errors
 from infra import progress
 from infra.errors import TrainingError, TrainingInterrupted, TrainingLost
 from infra.processes import start, stop
+from infra.settings import settings
 from infra.storage import content_hash, exclusive, readable, write_text
+from infra.tracking import space_token
 from tasks.contracts import Checkpoint, DatasetVersion, TrainedModel
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
@@ -57,7 +59,8 @@ def train(spec: TrainingSpec) -> TrainedModel:
 
 def _run(spec_path: Path) -> None:
     command = [sys.executable, "-m", "tasks.training.process", str(spec_path)]
-    process = start(command, {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}, subprocess.PIPE)
+    environment = {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"} | space_token(settings())
+    process = start(command, environment, subprocess.PIPE)
     try:
         last, tail = _follow(process)
     except BaseException:  # Ctrl-C and Prefect's TerminationSignal are no Exceptions

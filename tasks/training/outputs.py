@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.training.process import TrainingSpec
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "mistral_common")
-_FIXED_ARGUMENTS = ("adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "activation_checkpointing")
+_FIXED_ARGUMENTS = ("adam_beta1", "adam_beta2", "adam_epsilon", "bf16")
 _GIBIBYTE = 1 << 30
 _NOT_PUBLISHED = ("optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "complete", "README")
 
@@ -103,12 +103,13 @@ def _configuration(trainer: "Trainer", spec: "TrainingSpec", plan: "Plan") -> di
         "dataset": spec.dataset.name,
         "dataset_fingerprint": spec.dataset.fingerprint,
         "dataset_utterances": spec.dataset.train_utterances + spec.dataset.eval_utterances,
-        "replay_fingerprints": [version.fingerprint for version in spec.replay],
+        "replay_fingerprints": [replayed.fingerprint for replayed in spec.replay],
         "went_on_from": [spec.start.label, spec.start.revision] if spec.start else None,
         "options": spec.options.model_dump(mode="json"),
         "fixed": {
             "lr_scheduler_type": str(trainer.args.lr_scheduler_type.value),
             "weights_dtype": str(trainer.model.dtype).removeprefix("torch."),
+            "activation_checkpointing": trainer.model.is_activation_checkpointing,
         }
         | {name: getattr(trainer.args, name) for name in _FIXED_ARGUMENTS},
         "parameters": {"all": sum(w.numel() for w in weights), "trained": sum(w.numel() for w in weights if w.requires_grad)},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import HomeError, ModelError, TrainingError, VoxFactoryError
+from infra.settings import settings
 from infra.storage import disk_errors, full_disk, has_room
 from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method, Split, Utterance
 from tasks.training import channel
@@ -91,10 +92,12 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from tasks.training.examples import PlannedExamples, collate
     from tasks.training.outputs import write_outputs
     from tasks.training.plan import make_plan, steps_of, write_plan
+    from tasks.training.tracking import Track, Tracker
     from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, training_arguments
     from tasks.voxtral.prompt import VoxtralPrompt
 
     meter = Meter(spec.folder / "spent.json", find_counters())
+    tracker = Tracker(spec) if settings().tracking else None  # it starts while the model is loaded
     stop = StopOnSignal()
     options = spec.options
     set_seed(options.seed)
@@ -116,14 +119,16 @@ def _train(spec: TrainingSpec) -> channel.Message:
     steps = steps_of(plan, options)
     # Only what those steps take: transformers compares with max_steps after a step, so that a run whose last checkpoint is there, but
     # not its outputs, would make one step more.
-    rows = plan.rows[: steps * options.batch_size * options.gradient_accumulation]
+    rows_a_step = options.batch_size * options.gradient_accumulation
+    rows = plan.rows[: steps * rows_a_step]
+    durations_s = [utterances[row.utterance].duration_s for row in rows]
     trainer = PlannedTrainer(
         model=model,
         args=training_arguments(spec.folder, options, steps, default_device().type == "cuda"),
         train_dataset=PlannedExamples(rows, utterances, clips, processor, prompt),
         eval_dataset=PlannedExamples(plan.validation, utterances, clips, processor, prompt),
         data_collator=collate,
-        callbacks=[stop, Report(), KeepMeter(meter)],
+        callbacks=[stop, Report(), KeepMeter(meter), *([Track(tracker, durations_s, rows_a_step)] if tracker else [])],
     )
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
     resumed = last_checkpoint(spec.folder)
@@ -141,7 +146,7 @@ def _model(
 ) -> "VoxtralForConditionalGeneration | PeftModel":
     import torch
 
-    from tasks.voxtral.lora import add_adapters, go_on_from, train_every_weight
+    from tasks.voxtral.lora import add_adapters, go_on_from, recompute_activations, train_every_weight
 
     device = default_device()
     # Full fine-tuning updates the weights themselves: bfloat16 would round small updates away.
@@ -152,6 +157,8 @@ def _model(
     if options.method is Method.LORA:
         return add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
     train_every_weight(model, audio_tower=not options.freeze_audio_tower)
+    if device.type == "cuda":
+        recompute_activations(model)
     return model
 
 

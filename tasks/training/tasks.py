@@ -3,9 +3,10 @@
 from prefect import task
 
 from infra.errors import TrainingLost
-from tasks.artifacts import progress_shown
+from tasks.artifacts import progress_shown, show_training
 from tasks.caching import ByAddress
 from tasks.contracts import Checkpoint, DatasetVersion, TrainedModel
+from tasks.lineage import model_trained
 from tasks.retrying import retried_after
 from tasks.training.launch import run_address, train
 from tasks.training.options import TrainingOptions
@@ -29,5 +30,9 @@ def train_model(
 ) -> TrainedModel:
     """Fine-tune in a process of its own."""
     folder = _runs.folder(base=base, dataset=dataset, replay=replay, options=options, start=start)
+    spec = TrainingSpec(folder=folder, base=base, dataset=dataset, replay=tuple(replay), options=options, start=start)
     with progress_shown():
-        return train(TrainingSpec(folder=folder, base=base, dataset=dataset, replay=tuple(replay), options=options, start=start))
+        model = train(spec)
+    show_training(model)
+    model_trained(model, [dataset, *replay], start)
+    return model

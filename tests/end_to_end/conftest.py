@@ -1,7 +1,6 @@
 """One real Prefect server for all end-to-end tests, and the real command line in processes of its own."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 from deployments.server import prefect_server
 from infra.processes import free_port
 from infra.settings import Settings
+from tests.builders.processes import environment
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -36,22 +36,6 @@ def server(server_home: Path) -> Iterator[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the sources and the home of one test module."""
     return tmp_path_factory.mktemp("workplace")
-
-
-def environment(home: Path, server: str) -> dict[str, str]:
-    """The variables of a user who has a server running."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "VOXFACTORY_"))}
-    return kept | {
-        "VOXFACTORY_HOME": str(home),
-        "VOXFACTORY_PREFECT_API_URL": server,
-        "VOXFACTORY_PROCESSES": "2",
-        "COLUMNS": "200",
-    }
-
-
-def hear_interrupts() -> None:
-    """For a child's start: background jobs of a shell are born deaf to Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

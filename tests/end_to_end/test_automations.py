@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import pytest
-from prefect.blocks.notifications import SlackWebhook
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import DoNothing
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -16,6 +19,7 @@ from deployments.local import deploy_all
 from deployments.pools import apply_pools
 from infra.errors import SettingsError, StageError
 from infra.settings import Settings, Watched
+from tasks.events import model_rejected
 
 RETRAIN, CRASHED = "Retrain on anna/radio", "Mark runs that are gone as crashed"
 
@@ -76,6 +80,32 @@ def test_a_notification_block_is_told(deployed: SyncPrefectClient):
     assert {"prefect.flow-run.Crashed", "voxfactory.model.rejected"} <= tell.trigger.expect
     with pytest.raises(SettingsError, match=r"no such block.*Blocks"):
         apply_automations(watching(notification_block="slack-webhook/nobody"))
+
+
+def test_a_refused_model_reaches_whoever_is_to_be_told(deployed: SyncPrefectClient):
+    heard: Queue[str] = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
+        Thread(target=receiver.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{receiver.server_port}/"
+        CustomWebhookNotificationBlock(name="desk", url=url, json_data={"text": "{{subject}}: {{body}}"}).save(
+            "desk", overwrite=True
+        )
+        apply_automations(watching(notification_block="custom-webhook/desk"))
+        model_rejected("radio", ("WER on radio rose by 3 points",), {})
+        told = heard.get(timeout=60)
+        receiver.shutdown()
+    assert "voxfactory.model.rejected" in told
+    assert "WER on radio rose by 3 points" in told
 
 
 def test_a_silence_that_prefect_cannot_wait_for_is_refused(deployed: SyncPrefectClient):

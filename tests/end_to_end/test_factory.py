@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -15,7 +16,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.stages import finished_stages
+from tests.builders.factories import until
 from tests.builders.hubs import Workplace, served_hub
+from tests.builders.processes import environment
 from tests.builders.speech import digit_corpus, radio_corpus
 from tests.end_to_end.conftest import Command
 
@@ -129,20 +132,7 @@ def test_the_token_stands_in_nothing_that_a_run_writes_or_starts(
             assert not holding
 
 
-def test_the_same_speech_at_another_path_is_taken_from_the_cache(
-    first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str, account: dict[str, str]
-):
-    shutil.copytree(workplace / "source", workplace / "elsewhere")
-    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "guard", variables=account)
-    assert again.returncode == 0, again.stderr[-3000:]
-    stages = stages_of_last_run(server)
-    assert {name for name, how in stages.items() if how != "from the cache"} == COMPUTED_BY_EVERY_RUN
-    assert {"ingest", "train", "compare", "stage full", "deploy demo"} <= stages.keys()
-    tables = [output[output.index("Word error") :] for output in (first.stdout, again.stdout)]
-    assert tables[0].replace("private, published as", "private, was there already as") == tables[1]
-
-
-def test_an_artefact_that_was_deleted_is_made_again(
+def test_the_same_speech_at_another_path_is_taken_from_the_cache_but_for_what_was_deleted(
     first: "subprocess.CompletedProcess[str]",
     workplace: Path,
     voxfactory: Command,
@@ -150,14 +140,55 @@ def test_an_artefact_that_was_deleted_is_made_again(
     account: dict[str, str],
     hub: Workplace,
 ):
+    shutil.copytree(workplace / "source", workplace / "elsewhere")
     (repository,) = (workplace / "home" / "published").glob("*/repository")
     shutil.rmtree(repository.parent)
-    again = voxfactory("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard", variables=account)
+    again = voxfactory("run", workplace / "elsewhere", *OPTIONS, "--guard", workplace / "guard", variables=account)
     assert again.returncode == 0, again.stderr[-3000:]
+    stages = stages_of_last_run(server)
+    assert {name for name, how in stages.items() if how != "from the cache"} >= COMPUTED_BY_EVERY_RUN | {"stage full"}
+    assert {name for name, how in stages.items() if how == "from the cache"} >= {"ingest", "train", "compare"}
+    tables = [output[output.index("Word error") : output.index("Gate:")] for output in (first.stdout, again.stdout)]
+    assert tables[0] == tables[1]
     assert (repository / "README.md").is_file()
     assert len(hub.api().list_repo_commits("anna/voxtral-fine-tuned")) == 2, "the same content made another commit"
-    stages = stages_of_last_run(server)
-    assert (stages["stage full"], stages["train"]) == ("computed", "from the cache")
+
+
+PLACES = (  # what lies in the home when the command is killed, one after the other
+    "datasets/*",
+    "datasets/*/dataset.json",
+    "runs/*/spec.json",
+    "runs/*/plan.jsonl",
+    "runs/*/best-model",
+    "runs/*/train_results.json",
+    "transcripts/*/hypotheses.jsonl",
+    "evaluations/*/wer.png",
+    "published/*/staged.json",
+    "published/*/published.json",
+    "spaces/*/app.py",
+)
+
+
+def test_wherever_it_is_killed_the_next_attempt_goes_on_to_the_same_model(
+    first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command, server: str
+):
+    home = workplace / "killed-home"
+    asked = ("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard")
+    for place in PLACES:
+        assert not [*home.glob(place)], f"{place} is there before it was killed there"
+        with subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli", *map(str, asked)],
+            env=environment(home, server),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as killed:
+            until(lambda place=place: [*home.glob(place)], poll_s=0.02)
+            killed.kill()
+    done = voxfactory(*asked, home=home)
+    assert done.returncode == 0, done.stderr[-3000:]
+    weights = [path.read_bytes() for path in workplace.glob("*/published/*/repository/model.safetensors")]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
 
 
 def test_one_changed_byte_of_speech_is_new_data(

@@ -1,118 +1,42 @@
 """The factory by itself: a commit to a dataset ends in a published model and a proven demo, and nobody touches anything."""
 
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
-from huggingface_hub import HfApi
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.states import Cancelling
 
 from deployments.credentials import webhook_secret
 from deployments.webhook import SECRET_HEADER
-from infra.hub import open_local_hub
 from infra.processes import free_port
 from infra.settings import Settings
-from tests.builders.hubs import clients_for
+from tests.builders.factories import DATASET, MODEL, Factory, running_factory, until
+from tests.builders.postgres import postgres_programs, running_postgres
 from tests.builders.speech import radio_corpus
-from tests.end_to_end.conftest import environment, hear_interrupts
 
-DATASET, MODEL = "local/radio", "local/voxtral-radio"
-TRAINING = {"options": {"method": "full", "epochs": 4, "batch_size": 8, "learning_rate": 7e-4}}
-_LONGEST_S = 500
+TRAINING = {"options": {"method": "full", "epochs": 4, "batch_size": 8, "learning_rate": 7e-4, "checkpoint_steps": 4}}
 pytestmark = pytest.mark.timeout(600)
-
-
-@dataclass(frozen=True)
-class Factory:
-    """`voxfactory up`, watching a dataset of its local Hub."""
-
-    home: Path
-    hub: str
-    webhook: str
-    prefect: SyncPrefectClient
-    api: HfApi
-
-    def runs(self, deployment: str) -> list[FlowRun]:
-        """Every run of a deployment, the oldest first."""
-        found = self.prefect.read_deployment_by_name(f"{deployment}/{deployment}")
-        only = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[found.id]))
-        return sorted(self.prefect.read_flow_runs(flow_run_filter=only), key=lambda run: str(run.created))
-
-    def ended(self, deployment: str, count: int = 1) -> list[FlowRun]:
-        """The runs of a deployment, once so many have ended."""
-        return until(lambda: [run for run in self.runs(deployment) if run.state and run.state.is_final()], count)
-
-
-def until(look: Callable[[], list[Any]], count: int) -> list[Any]:
-    """What there is, once there is so much."""
-    deadline = time.monotonic() + _LONGEST_S
-    while len(found := look()) < count:
-        assert time.monotonic() < deadline, f"only {len(found)} of {count}"
-        time.sleep(0.5)
-    return found
 
 
 @pytest.fixture(scope="module")
 def factory(server: str, workplace: Path) -> Iterator[Factory]:
-    home, hub_port, webhook_port = workplace / "home", free_port(), free_port()
-    variables = environment(home, server) | {
-        "VOXFACTORY_WATCH": f'[{{"repository": "{DATASET}", "language": "en"}}]',
-        "VOXFACTORY_SETTLE_S": "0",
-        "VOXFACTORY_GPU_POOL": "true",
-        "VOXFACTORY_HUB_PORT": str(hub_port),
-        "VOXFACTORY_WEBHOOK_PORT": str(webhook_port),
-    }
-    up = subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "up"],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=hear_interrupts,
-    )
-    try:
-        shown = "".join(iter(up.stdout.readline, "")) if up.poll() is not None else _status_page(up)
-        assert "VoxFactory runs" in shown
-        hub = f"http://127.0.0.1:{hub_port}"
-        token = open_local_hub(Settings(home=home)).accounts.add_token("local")
-        with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client, clients_for(hub):
-            yield Factory(home, hub, f"http://127.0.0.1:{webhook_port}", client, HfApi(endpoint=hub, token=token))
-    finally:
-        up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 130
-
-
-def _status_page(up: "subprocess.Popen[str]") -> str:
-    """What it prints until its table ends."""
-    lines = []
-    for line in up.stdout or ():
-        lines.append(line)
-        if line.startswith("└"):
-            break
-    return "".join(lines)
+    with running_factory({"VOXFACTORY_GPU_POOL": "true"}, workplace / "home", server) as running:
+        assert "VoxFactory runs" in "".join(running.shown)
+        yield running
 
 
 @pytest.fixture(scope="module")
 def retrained(factory: Factory, workplace: Path) -> FlowRun:
     """A commit to the dataset, as its owner makes it, and the run that came of it."""
-    deployment = factory.prefect.read_deployment_by_name("retrain/retrain")
-    parameters = deployment.parameters | {"training": TRAINING}
-    factory.prefect.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
-    source = radio_corpus(workplace / "source", clips=100)
-    factory.api.create_repo(DATASET, repo_type="dataset", private=True)
-    factory.api.upload_folder(repo_id=DATASET, folder_path=source, repo_type="dataset")
+    factory.configure("retrain", training=TRAINING)
+    factory.commit(radio_corpus(workplace / "source", clips=100))
     (run,) = factory.ended("retrain")
     return run
 
@@ -148,6 +72,33 @@ def test_events_tell_what_happened(factory: Factory, retrained: FlowRun):
     assert published["wer_tuned"] < published["wer_base"]
 
 
+def test_a_published_model_leads_back_to_the_speech_in_it(factory: Factory, retrained: FlowRun):
+    """By the assets in Prefect's events."""
+    wanted = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+
+    def parents() -> dict[str, list[str]]:
+        listed = factory.prefect.request("POST", "/events/filter", json=wanted).json()["events"]
+        return {
+            event["resource"]["prefect.resource.id"]: [
+                related["prefect.resource.id"] for related in event["related"] if related["prefect.resource.role"] == "asset"
+            ]
+            for event in listed
+        }
+
+    made_of = until(lambda: [known] if f"voxfactory://demo/{MODEL}" in (known := parents()) else [])[0]
+    (model,) = made_of[f"voxfactory://demo/{MODEL}"]
+    (run,) = made_of[model]
+    checkpoint, dataset = sorted(made_of[run])
+    (source,) = made_of[dataset]
+    assert [made.split("/")[2] for made in (model, run, checkpoint, dataset, source)] == [
+        "model",
+        "run",
+        "checkpoint",
+        "dataset",
+        "source",
+    ]
+
+
 def test_the_same_revision_starts_nothing_however_often_it_is_told(factory: Factory, retrained: FlowRun):
     sha = factory.api.dataset_info(DATASET).sha
     delivery = {
@@ -166,6 +117,21 @@ def test_the_same_revision_starts_nothing_however_often_it_is_told(factory: Fact
     assert len(factory.runs("retrain")) == 1
 
 
+def test_a_schedule_makes_a_run_and_a_worker_runs_it(factory: Factory, retrained: FlowRun):
+    """`watch`, every ten seconds instead of minutes: it finds the revision that was told already."""
+    watch = factory.prefect.read_deployment_by_name("watch/watch")
+    soon = IntervalSchedule(interval=timedelta(seconds=10))
+    (schedule,) = factory.prefect.create_deployment_schedules(watch.id, [(soon, True)])
+    try:
+        run = until(lambda: [run for run in factory.runs("watch") if run.state.is_completed()])[0]
+    finally:
+        factory.prefect.delete_deployment_schedule(watch.id, schedule.id)
+    assert run.auto_scheduled
+    assert run.created_by.type == "SCHEDULE"
+    assert run.work_pool_name == "cpu"
+    assert len(factory.runs("retrain")) == 1
+
+
 def test_nothing_new_is_told_in_seconds(factory: Factory, retrained: FlowRun):
     """A change that changes no utterance starts a run, which sees that there is nothing to do."""
     factory.api.upload_file(path_or_fileobj=b"# Radio\n", path_in_repo="README.md", repo_id=DATASET, repo_type="dataset")
@@ -174,3 +140,67 @@ def test_nothing_new_is_told_in_seconds(factory: Factory, retrained: FlowRun):
     assert again.total_run_time.total_seconds() < 60
     assert len(factory.runs("train")) == 1
     assert len(factory.api.list_repo_refs(MODEL).tags) == 1
+
+
+def test_on_postgres_whatever_is_killed_the_same_model_comes_out(factory: Factory, retrained: FlowRun, workplace: Path):
+    """Of a factory with a server of its own.
+
+    Its run is cancelled, then killed, both while it trains; its worker is killed while it evaluates, the server while it publishes.
+    """
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("no Postgres here")
+    home, port = workplace / "home-on-postgres", free_port()
+    with (
+        running_postgres(programs) as url,
+        running_factory({"VOXFACTORY_DATABASE_URL": url}, home, f"http://127.0.0.1:{port}/api") as other,
+    ):
+        other.configure("retrain", training=TRAINING)
+        other.commit(workplace / "source")
+        until(lambda: checkpoints(home))
+        (run,) = other.runs("retrain")
+        other.prefect.set_flow_run_state(run.id, Cancelling())  # Cancel, in the UI
+        (run,) = other.ended("retrain")
+        assert run.state.is_cancelled()
+        assert not trainers(home)
+        written = checkpoints(home)
+        other.retry(run)
+        until(lambda: [new for new in checkpoints(home) if new not in written])
+        other.kill("prefect.engine")
+        (run,) = other.ended("retrain")
+        assert run.state.is_crashed(), "it was gone, and nobody says so"
+        until(lambda: [] if trainers(home) else [True])  # it writes a checkpoint, and keeps no GPU
+        assert not [*home.glob("runs/*/train_results.json")]
+        other.retry(run)
+        until(lambda: [*home.glob("runs/*/train_results.json")])
+        other.kill("--pool", "gpu")
+        (run,) = other.ended("retrain")
+        assert run.state.is_crashed(), "its worker was gone, and nobody says so"
+        other.retry(run)
+        until(lambda: [*home.glob("published/*/staged.json")])
+        other.kill("--port", str(port))
+        (run,) = until(lambda: [run for run in other.runs("retrain") if run.state.is_completed()])
+        assert len(other.api.list_repo_refs(MODEL).tags) == 1
+        assert not (home / "prefect" / "prefect.db").exists()
+    undisturbed, disturbed = (published_weights(where) for where in (factory.home, home))
+    assert disturbed == undisturbed
+
+
+def checkpoints(home: Path) -> list[Path]:
+    """The complete ones of the one training of a home."""
+    return [*home.glob("runs/*/checkpoint-*/complete")]
+
+
+def trainers(home: Path) -> list[psutil.Process]:
+    """The training processes of a home."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "tasks.training.process" in (line := process.info["cmdline"] or []) and str(home) in line[-1]
+    ]
+
+
+def published_weights(home: Path) -> bytes:
+    """What the one publication of a home holds."""
+    (weights,) = (home / "published").glob("*/repository/model.safetensors")
+    return weights.read_bytes()

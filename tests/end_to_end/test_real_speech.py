@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.processes import environment, hear_interrupts
 from tests.builders.speech import REAL_SPEECH
-from tests.end_to_end.conftest import Command, environment, hear_interrupts
+from tests.end_to_end.conftest import Command
 
 STEPS = 16
 

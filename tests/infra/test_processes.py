@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from tests.end_to_end.conftest import hear_interrupts
+from tests.builders.processes import hear_interrupts
 
 _SCRIPT = """
 import json, os, time

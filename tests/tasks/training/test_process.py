@@ -22,10 +22,11 @@ from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
 from tasks.training.trainer import last_checkpoint
 from tasks.voxtral.checkpoint import find_checkpoint
+from tests.builders.figures import figures
 from tests.builders.speech import digit_version
 
-STEPS = 9
-SHORT = TrainingOptions(method=Method.FULL, epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_steps=4, max_steps=STEPS)
+STEPS = 11  # the loss is told at the tenth
+SHORT = TrainingOptions(method=Method.FULL, epochs=3, batch_size=4, learning_rate=3e-4, checkpoint_steps=4, max_steps=STEPS)
 
 
 def spec(
@@ -107,7 +108,7 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed: Path, tiny: Check
     assert configuration["packages"]["torch"].startswith("2.")
     for name in ("trainer_state.json", "train_results.json", "validation_results.json", "plan.jsonl", "loss.png"):
         assert (undisturbed / name).stat().st_size > 0
-    assert (undisturbed / "training_results" / "training.log").is_file()
+    assert [path.name for path in (undisturbed / "training_results").iterdir()] == ["training.log"], "it is not tracked"
 
 
 def test_a_run_tells_what_it_ran_on_and_what_all_its_attempts_spent(undisturbed: Path):
@@ -137,9 +138,18 @@ def test_training_moves_the_weights_but_not_the_sinusoids(undisturbed: Path, tin
     assert not [name for name in moved if "embed_positions" in name]
 
 
-def test_an_interrupted_adapter_run_ends_in_the_weights_of_an_undisturbed_one(
-    lora_report: EvaluationReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this test are recorded with Trackio."""
+    monkeypatch.setenv("VOXFACTORY_TRACKING", "true")
+    settings.cache_clear()
+
+
+def test_an_interrupted_adapter_run_ends_in_the_weights_of_an_undisturbed_one_though_its_tracker_fails(
+    lora_report: EvaluationReport, tracked: None, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    home.mkdir()
+    (home / "trackio").write_text("where a folder should be")
     undisturbed = lora_report.model.folder
     described = TrainingSpec.model_validate_json((undisturbed / "spec.json").read_text())
     assert described.options.lora_dropout > 0
@@ -150,6 +160,9 @@ def test_an_interrupted_adapter_run_ends_in_the_weights_of_an_undisturbed_one(
             train(again)
     train(again)
     same_weights(undisturbed, again.folder, "adapter_model.safetensors")
+    said = (again.folder / "training_results" / "training.log").read_text()
+    warned = [line for line in said.splitlines() if "WARNING tasks.training.tracking" in line]
+    assert ["trackio cannot be written" in line for line in warned] == [True, True], "one for each attempt"
 
 
 def test_a_run_ends_in_the_weights_of_an_undisturbed_one_wherever_it_is_killed(
@@ -157,10 +170,15 @@ def test_a_run_ends_in_the_weights_of_an_undisturbed_one_wherever_it_is_killed(
     tiny: Checkpoint,
     digits: DatasetVersion,
     english: DatasetVersion,
+    tracked: None,
+    home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Its parent is killed; then it is, between two checkpoints; then it is after the last one, before it is finished."""
+    """Its parent is killed; then it is, between two checkpoints; then it is after the last one, before it is finished.
+
+    It is tracked, which the undisturbed one is not.
+    """
     folder = tmp_path / "run"
     described = spec(folder, tiny, digits, SHORT, english)
     kill_the_parent_of(described)
@@ -179,6 +197,9 @@ def test_a_run_ends_in_the_weights_of_an_undisturbed_one_wherever_it_is_killed(
     assert len((folder / "plan.jsonl").read_text().splitlines()) > STEPS * SHORT.batch_size, "nothing is left for one step more"
     assert train(described).steps == STEPS
     same_weights(undisturbed, folder, "model.safetensors")
+    steps = {name: [step for step, _ in values] for name, values in figures(home, described).items()}
+    at_the_tenth = ("loss", "learning_rate", "gradient_norm", "audio_seconds_per_second", "peak_memory_gib")
+    assert steps == {"validation_loss": [4, 8, STEPS]} | {name: [10] for name in at_the_tenth}
 
 
 def kill_the_parent_of(described: TrainingSpec) -> None:
