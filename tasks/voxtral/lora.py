@@ -85,7 +85,8 @@ def recompute_activations(model: "VoxtralForConditionalGeneration") -> None:
     """Keep only what each layer was given, and compute the rest again for the gradients: less memory for more time.
 
     transformers lets the tower's input need a gradient besides, which this kind of checkpointing does not ask for, and which a frozen
-    tower would be computed twice and differentiated for (on an H200, at the shape of Mini-3B and batch 4: 1.70 s a step, not 1.25).
+    tower would be computed twice and differentiated for (on an H200, with 8 encoder and 6 decoder layers as wide as those of Mini-3B, at
+    batch 4: 0.090 s a step, not 0.080).
     """
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.disable_input_require_grads()
