@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from infra.errors import ModelError, TrainingError, TrainingInterrupted, TrainingLost
@@ -21,7 +22,8 @@ from tasks.training.launch import open_run, run_address, train
 from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
 from tasks.training.trainer import last_checkpoint
-from tasks.voxtral.checkpoint import find_checkpoint
+from tasks.voxtral.checkpoint import find_checkpoint, load_model
+from tasks.voxtral.lora import go_on_from, trainable_names
 from tests.builders.figures import figures
 from tests.builders.speech import digit_version
 
@@ -248,6 +250,26 @@ def test_lora_saves_an_adapter_that_names_its_base_and_no_path(lora_report: Eval
     adapter = (checkpoint.folder / "adapter_config.json").read_text()
     assert json.loads(adapter)["base_model_name_or_path"] == "voxfactory-tiny"
     assert str(checkpoint.folder) not in adapter
+
+
+def test_a_warm_start_has_the_weights_of_the_adapter_and_trains_nothing_else(lora_report: EvaluationReport, tiny: Checkpoint):
+    adapter, rank = lora_report.model.checkpoint, TrainingOptions().lora_rank
+    started = go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, rank)
+    saved = load_file(adapter.folder / "adapter_model.safetensors")
+    for name, weight in get_peft_model_state_dict(started).items():
+        assert torch.equal(weight, saved.pop(name))
+    assert not saved
+    assert all("lora_" in name for name in trainable_names(started))
+    with pytest.raises(ModelError, match=f"rank {rank}, lora_rank is {2 * rank}"):
+        go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, 2 * rank)
+
+
+def test_every_weight_cannot_go_on_from_an_adapter(
+    digits: DatasetVersion, tiny: Checkpoint, lora_report: EvaluationReport, tmp_path: Path
+):
+    warm = spec(tmp_path, tiny, digits).model_copy(update={"start": lora_report.model.checkpoint})
+    with pytest.raises(TrainingError, match=r"method=lora.*Unset warm_start"):
+        train(warm)
 
 
 def test_a_user_error_in_the_process_is_that_error_here(digits: DatasetVersion, lora_report: EvaluationReport, tmp_path: Path):
