@@ -8,17 +8,17 @@ its 100 languages come from the PyPI package `espeakng-loader`.
 import ctypes
 import io
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infra.errors import SpeechError
-from infra.processes import leave_to_parent
+from infra.errors import SpeechError, WorkerLost
+from infra.processes import worker_pool
 
 # espeak-ng's own names and numbers: speak_lib.h
 _AUDIO_OUTPUT_RETRIEVAL = 1
@@ -120,14 +120,28 @@ def _speak_to_files(lines: Sequence[Line]) -> int:
 
 
 def synthesise_many(lines: Sequence[Line], processes: int) -> Iterator[int]:
-    """Speak every line to its file; yields how many are done. Equal lines, equal samples, whatever the number of processes."""
+    """Speak every line to its file; yields how many are done. Equal lines, equal samples, whatever the number of processes.
+
+    Raises:
+        SpeechError: a line cannot be spoken.
+        WorkerLost: a process was killed.
+
+    """
     chunks = [lines[start : start + _LINES_A_PROCESS] for start in range(0, len(lines), _LINES_A_PROCESS)]
     done = 0
-    # a new process for every chunk: espeak-ng's sound depends on what it said before
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=leave_to_parent, max_tasks_per_child=1)
+    waiting = ThreadPoolExecutor(processes)  # each thread waits for one process
     try:
-        for spoken in pool.map(_speak_to_files, chunks):
+        for spoken in waiting.map(_speak_in_a_new_process, chunks):
             done += spoken
             yield done
     finally:
-        pool.shutdown(cancel_futures=True)
+        waiting.shutdown(cancel_futures=True)
+
+
+def _speak_in_a_new_process(lines: Sequence[Line]) -> int:
+    """espeak-ng's sound depends on what it said before: so the process ends with the lines."""
+    try:
+        with worker_pool(1) as pool:
+            return pool.submit(_speak_to_files, lines).result()
+    except BrokenProcessPool as error:
+        raise WorkerLost("A process that synthesises speech was killed", "Look for a lack of memory, and start again") from error

@@ -1,7 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
+import psutil
 import pytest
 
+from infra.errors import WorkerLost
 from tasks.speech.spoken_digits import digit_lines, write_corpus
 from tasks.speech.synthesis import Voice, synthesise
 
@@ -17,6 +21,25 @@ def test_equal_lines_give_equal_samples_whatever_the_processes_and_what_was_said
     assert len(names) == 111
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_killed_process_is_told_and_leaves_no_half_corpus(tmp_path: Path):
+    lines = digit_lines("en", 250, Path(), seed=1)
+    killed = Event()
+
+    def kill() -> None:
+        while not killed.is_set():
+            for child in psutil.Process().children():
+                if "popen_loky" in " ".join(child.cmdline()) and list(tmp_path.glob(".corpus*/*.wav")):
+                    child.kill()
+                    killed.set()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(kill)
+        with pytest.raises(WorkerLost, match="was killed"):
+            write_corpus(lines, tmp_path / "corpus", processes=1)
+    assert killed.is_set()
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_two_clips_of_a_language_say_the_same():
