@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         return space
 
     def folder(self, name: str) -> Path:
-        """An existing folder of the home: datasets, runs, evaluations, published, prefect.
+        """An existing folder of the home: datasets, cache, runs, evaluations, published, prefect.
 
         Raises:
             HomeError: the home cannot be written.

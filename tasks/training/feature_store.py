@@ -2,7 +2,8 @@
 
 A store's key is the hash of everything that its numbers depend on, so that what is read is, bit for bit, what would be computed.
 The hashes are divided into sixteen parts by their first digit. Whoever fills a part holds its lock; others fill other parts meanwhile,
-and find the first one's work done. A kill costs what was computed for the shard at hand: at most 64 MiB or 20 s.
+and find the first one's work done; one who does not get on is not waited for. A kill costs what was computed for the shard at hand:
+at most 64 MiB or 20 s.
 """
 
 import logging
@@ -23,6 +24,7 @@ _SHARD_BYTES = 64 << 20
 _SHARD_S = 20.0
 _HEADER_BYTES = 256  # of a row, at most
 _POLL_S = 0.2
+_PATIENCE_S = 120.0  # with somebody who fills a part and finishes no shard of it: they are stopped, or hang
 _log = logging.getLogger(__name__)
 
 
@@ -71,19 +73,20 @@ class FeatureStore:
 
         """
         self._look_for(wanted)
+        gained_s = time.monotonic()
         while (missing := [name for name in wanted if name not in self]) and not stopped() and not self._full:
-            alone = False
+            held = len(self._shards)
             for part in sorted({name[0] for name in missing}):
                 with self._disk.filling(self.key, part) as ours:
-                    if not ours:
-                        continue
-                    alone = True
-                    self._look_for(wanted)
-                    self._fill_part([name for name in missing if name[0] == part], compute, row_bytes, stopped, report)
-            if not alone:
+                    if ours or time.monotonic() > gained_s + _PATIENCE_S:
+                        self._look_for(wanted)
+                        self._fill_part([name for name in missing if name[0] == part], compute, row_bytes, stopped, report)
+            if len(self._shards) == held and not self._full and not stopped():
                 time.sleep(_POLL_S)
                 self._look_for(wanted)
                 report(len(self._shards))
+            if len(self._shards) > held:
+                gained_s = time.monotonic()
 
     def end(self) -> None:
         """Use nothing any more: what there is may be removed."""

@@ -114,7 +114,12 @@ def spoken(digits: DatasetVersion) -> dict[str, Utterance]:
 @pytest.mark.fast
 @pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
 def test_the_model_learns_from_the_towers_stored_outputs_what_it_learns_from_its_own(
-    method: Method, tiny: Checkpoint, digits: DatasetVersion, spoken: dict[str, Utterance], home: Path
+    method: Method,
+    tiny: Checkpoint,
+    digits: DatasetVersion,
+    spoken: dict[str, Utterance],
+    home: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
     model, processor = load_model(tiny, torch.device("cpu"), torch.float32), load_processor(tiny)
     if method is Method.LORA:
@@ -135,6 +140,13 @@ def test_the_model_learns_from_the_towers_stored_outputs_what_it_learns_from_its
     features.prepare(spoken, lambda: False, lambda *_: None)
     for name, path in clips.items():
         assert torch.equal(features(name)[0], tower.compute(path)), "stored and computed are the same"
+    room_for_six = Settings(home=home / "small", cache_gb=0.0007)
+    partly = WindowFeatures(tower, spoken, clips, room_for_six)
+    with caplog.at_level("INFO"):
+        partly.prepare(spoken, lambda: False, lambda *_: None)
+    assert ["are computed anew whenever they are needed" in said for said in caplog.messages].count(True) == 1
+    assert 0 < on_disk(home / "small" / "cache" / "features") <= 700_000
+    assert all(torch.equal(features(name), partly(name)) for name in spoken)
     after = loss_and_gradients(model, PlannedExamples(plan.rows, spoken, features, prompt))
     assert before.keys() == after.keys()
     assert any("projector" in name for name in after)
@@ -195,6 +207,15 @@ def test_processes_that_fill_a_store_together_share_the_work(tmp_path: Path):
     computed = [process.communicate()[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(computed[0] + computed[1]) == sorted(NAMES), "each was computed once"
+
+
+@pytest.mark.fast
+def test_a_writer_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feature_store, "_PATIENCE_S", 0.5)
+    store = open_store(tmp_path)
+    with FeatureDisk(tmp_path, 10**9).filling(store.key, NAMES[0][0]) as hanging:
+        assert hanging
+        assert sorted(fill(store, NAMES)) == sorted(NAMES)
 
 
 @pytest.mark.fast
@@ -361,14 +382,6 @@ def test_a_training_from_the_store_is_one_without_it_and_the_next_computes_nothi
     assert losses(stored) == losses(live)
     expected, found = (load_file(folder / "final-model" / "adapter_model.safetensors") for folder in (stored, live))
     assert all(torch.equal(weight, found[name]) for name, weight in expected.items())
-    monkeypatch.setenv("VOXFACTORY_CACHE_GB", "0.0007")  # six clips
-    monkeypatch.setenv("VOXFACTORY_HOME", str(tmp_path / "small"))
-    settings.cache_clear()
-    partly = run(tmp_path / "partly", tiny, digits, LORA)
-    assert losses(stored) == losses(partly)
-    log = (partly / "training_results" / "training.log").read_text()
-    assert log.count("are computed anew whenever they are needed") == 1
-    assert 0 < on_disk(tmp_path / "small" / "cache" / "features") <= 700_000
 
 
 def test_a_frozen_tower_is_saved_as_it_was_and_a_killed_run_ends_like_an_undisturbed_one(
