@@ -10,7 +10,6 @@ it keeps locked: a list whose lock is free belongs to a run that is gone. Shards
 
 import fcntl
 import json
-import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ SHARD_SUFFIX = ".safetensors"
 _LEFT_FREE_BYTES = 5_000_000_000  # checkpoints want room too
 _GIGABYTE = 1_000_000_000
 _LENGTH_BYTES = 8  # of a header's length, at the beginning of a safetensors file
-_log = logging.getLogger(__name__)
 
 
 class Shard(NamedTuple):
