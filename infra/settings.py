@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     processes: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes for audio and synthesis."
     )
+    cache_gb: float = Field(
+        50.0,
+        ge=0,
+        description="How many GB of the home trainings may fill with features, so that no run computes them again; 0: none.",
+    )
     hub_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices("VOXFACTORY_HUB_ENDPOINT", "HF_ENDPOINT"),
@@ -119,7 +124,7 @@ class Settings(BaseSettings):
         return space
 
     def folder(self, name: str) -> Path:
-        """An existing folder of the home: datasets, runs, evaluations, published, prefect.
+        """An existing folder of the home: datasets, cache, runs, evaluations, published, prefect.
 
         Raises:
             HomeError: the home cannot be written.

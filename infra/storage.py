@@ -100,12 +100,20 @@ def has_room(path: Path) -> bool:
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> Path:
     """Write a file whole or not at all; `mode` says who may read it."""
+    return write_bytes(path, text.encode(), mode)
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o644, durable: bool = False) -> Path:
+    """Write a file whole or not at all; a durable one is on the disk before it has its name, and survives a power cut."""
     with disk_errors(path):
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         unfinished = Path(name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             unfinished.chmod(mode)
             unfinished.replace(path)
         finally:
@@ -166,8 +174,20 @@ def shared(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def exclusive_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock file alone while the block runs, or tell it that somebody else holds it: nobody is waited for."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except BlockingIOError:
+            ours = False
+        yield ours
+
+
+@contextmanager
 def _locked(path: Path, how: int) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with path.open("a") as lock:
         fcntl.flock(lock, how)
         yield

@@ -9,6 +9,14 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.contracts import Contract
 
 
+class Features(Contract):
+    """Of the utterances that training needs, so many have their features."""
+
+    kind: Literal["features"] = "features"
+    done: int
+    total: int
+
+
 class Step(Contract):
     """An optimizer step was made."""
 
@@ -19,7 +27,7 @@ class Step(Contract):
 
 
 class Stopped(Contract):
-    """A signal came; a checkpoint was written at this step."""
+    """A signal came; there is a checkpoint of this step, or none at step 0: it came before the first."""
 
     kind: Literal["stopped"] = "stopped"
     step: int
@@ -40,7 +48,7 @@ class Finished(Contract):
     kind: Literal["finished"] = "finished"
 
 
-Message = Step | Stopped | Failed | Finished
+Message = Features | Step | Stopped | Failed | Finished
 _parser: TypeAdapter[Message] = TypeAdapter(Message)
 
 

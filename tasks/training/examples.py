@@ -5,23 +5,17 @@ and end token. Logits are computed only where labels are: the last K positions, 
 token t + 1.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tasks.contracts import Utterance
-from tasks.speech.audio import load_clip
 from tasks.training.plan import PlanRow
-from tasks.voxtral.features import mel_windows
 from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
 
 if TYPE_CHECKING:
     import torch
-    from transformers import VoxtralProcessor
 
 IGNORED_LABEL = -100
-_CACHED_FEATURE_BYTES = 2 << 30
 
 
 class Example(TypedDict):
@@ -29,33 +23,23 @@ class Example(TypedDict):
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
-    features: "torch.Tensor"  # (1, mel bins, frames)
+    features: "torch.Tensor"  # (1, mel bins, frames), or (1, positions, hidden size) of the audio tower's outputs
 
 
 class PlannedExamples:
-    """The plan as a map-style dataset: example i is the same in every process and every attempt.
-
-    Features are kept in memory up to 2 GiB, so that later epochs need not compute them.
-    """
+    """The plan as a map-style dataset: example i is the same in every process and every attempt."""
 
     def __init__(
         self,
         rows: Sequence[PlanRow],
         utterances: Mapping[str, Utterance],
-        clips: Mapping[str, Path],
-        processor: "VoxtralProcessor",
+        features: "Callable[[str], torch.Tensor]",
         prompt: VoxtralPrompt,
     ) -> None:
         self.rows = rows
         self.utterances = utterances
+        self.features = features
         self.prompt = prompt
-        feature_bytes = prompt.window_frames * processor.feature_extractor.feature_size * 4
-
-        @lru_cache(maxsize=_CACHED_FEATURE_BYTES // feature_bytes)
-        def features(utterance: str) -> "torch.Tensor":
-            return mel_windows(load_clip(clips[utterance]), processor, prompt.window_samples)
-
-        self._features = features
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,7 +49,7 @@ class PlannedExamples:
         return Example(
             prompt=self.prompt.prompt(row.language),
             target=self.prompt.target(self.utterances[row.utterance].text),
-            features=self._features(row.utterance),
+            features=self.features(row.utterance),
         )
 
 
@@ -73,8 +57,8 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
     """Pad a batch on the left.
 
     Returns:
-        input_ids and attention_mask (batch, length), labels (batch, K), input_features (batch, mel bins, frames), and
-        logits_to_keep = K.
+        input_ids and attention_mask (batch, length), labels (batch, K), input_features (batch, mel bins, frames) or (batch,
+        positions, hidden size), and logits_to_keep = K.
 
     """
     import torch

@@ -24,7 +24,7 @@ from tasks.training.options import TrainingOptions
 from tasks.training.outputs import read_outputs
 from tasks.training.process import TrainingSpec
 
-TRAIN_VERSION = 1  # raise it when equal input would give other weights: it is part of the address
+TRAIN_VERSION = 2  # raise it when equal input would give other weights: it is part of the address
 _GRACE_S = 25  # Prefect's own runner allows 30
 
 
@@ -69,9 +69,10 @@ def _run(spec_path: Path) -> None:
     if isinstance(last, channel.Finished):
         return
     if isinstance(last, channel.Stopped):
-        raise TrainingInterrupted(
-            f"Training stopped at step {last.step} with a checkpoint", "Run the same command to go on from there"
+        kept = (
+            f"at step {last.step} with a checkpoint" if last.step else "before its first step; the features that it has are kept"
         )
+        raise TrainingInterrupted(f"Training stopped {kept}", "Run the same command to go on from there")
     if isinstance(last, channel.Failed):
         raise getattr(infra.errors, last.error, TrainingError)(last.problem, last.fix)
     advice = "Run the same command to go on from its last checkpoint"
@@ -93,7 +94,9 @@ def _follow(process: "subprocess.Popen[bytes]") -> tuple[channel.Message | None,
             tail.append(line.rstrip())
             continue
         last = message
-        if isinstance(message, channel.Step):
+        if isinstance(message, channel.Features):
+            progress.report("features", message.done, message.total)
+        elif isinstance(message, channel.Step):
             progress.report("train", message.step, message.steps, message.loss)
     process.wait()
     return last, list(tail)

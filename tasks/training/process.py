@@ -93,7 +93,8 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from tasks.training.outputs import write_outputs
     from tasks.training.plan import make_plan, steps_of, write_plan
     from tasks.training.tracking import Track, Tracker
-    from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, training_arguments
+    from tasks.training.trainer import PlannedTrainer, Report, StopOnSignal, last_checkpoint, step_of, training_arguments
+    from tasks.training.window_features import MelFeatures, TowerOutputs, WindowFeatures, has_frozen_tower
     from tasks.voxtral.prompt import VoxtralPrompt
 
     meter = Meter(spec.folder / "spent.json", find_counters())
@@ -122,22 +123,36 @@ def _train(spec: TrainingSpec) -> channel.Message:
     rows_a_step = options.batch_size * options.gradient_accumulation
     rows = plan.rows[: steps * rows_a_step]
     durations_s = [utterances[row.utterance].duration_s for row in rows]
+    mel = MelFeatures(processor, prompt)
+    tower = TowerOutputs(model, mel, spec.base.label) if has_frozen_tower(model) else None
+    features = WindowFeatures(tower or mel, utterances, clips, settings())
+
+    def told(done: int, total: int) -> None:
+        meter.sample()
+        channel.send(channel.Features(done=done, total=total))
+
+    features.prepare([row.utterance for row in (*rows, *plan.validation)], stop.stopped, told)
+    resumed = last_checkpoint(spec.folder)
+    if stop.stopped():
+        meter.write()
+        return channel.Stopped(step=step_of(resumed) if resumed else 0)
     trainer = PlannedTrainer(
         model=model,
         args=training_arguments(spec.folder, options, steps, default_device().type == "cuda"),
-        train_dataset=PlannedExamples(rows, utterances, clips, processor, prompt),
-        eval_dataset=PlannedExamples(plan.validation, utterances, clips, processor, prompt),
+        train_dataset=PlannedExamples(rows, utterances, features, prompt),
+        eval_dataset=PlannedExamples(plan.validation, utterances, features, prompt),
         data_collator=collate,
         callbacks=[stop, Report(), KeepMeter(meter), *([Track(tracker, durations_s, rows_a_step)] if tracker else [])],
     )
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
-    resumed = last_checkpoint(spec.folder)
+    trainer.tower = tower
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    if stop.stopped and trainer.state.global_step < trainer.state.max_steps:
+    if stop.stopped() and trainer.state.global_step < trainer.state.max_steps:
         return channel.Stopped(step=trainer.state.global_step)
     if not result.training_loss < float("inf"):  # NaN compares false
         raise TrainingError(f"The loss became {result.training_loss}", "Lower learning_rate and train again")
-    write_outputs(trainer, processor, spec, plan, meter.spent())
+    with trainer.whole():
+        write_outputs(trainer, processor, spec, plan, meter.spent())
     return channel.Finished()
 
 

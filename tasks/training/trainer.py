@@ -6,13 +6,17 @@ hand, writes a checkpoint and stops; the next attempt goes on at the next row of
 
 import shutil
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tasks.training import channel
 from tasks.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from tasks.training.window_features import TowerOutputs
 
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
 _COMPLETE = "complete"  # the mark: written last, after everything else of a checkpoint
@@ -22,16 +26,20 @@ class StopOnSignal(TrainerCallback):
     """Turns SIGTERM and SIGINT into: finish the step, write a checkpoint, stop."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self._came = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 
     def _stop(self, _number: int, _frame: object) -> None:
-        self.stopped = True
+        self._came = True
+
+    def stopped(self) -> bool:
+        """Whether a signal came."""
+        return self._came
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """End after this step, with a checkpoint, if a signal came."""
-        if self.stopped:
+        if self.stopped():
             control.should_save = True
             control.should_training_stop = True
 
@@ -60,7 +68,17 @@ class Report(TrainerCallback):
 
 
 class PlannedTrainer(Trainer):
-    """A Trainer that takes the rows in the order of the plan."""
+    """A Trainer that takes the rows in the order of the plan, for a model whose audio tower may be taken out."""
+
+    tower: "TowerOutputs | None" = None
+
+    def whole(self) -> AbstractContextManager[None]:
+        """The model has its tower while the block runs."""
+        return self.tower.in_place() if self.tower else nullcontext()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        with self.whole():
+            super()._save(output_dir, state_dict)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         from torch.utils.data import SequentialSampler
@@ -76,7 +94,8 @@ class PlannedTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         restored = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
-        self.model.load_state_dict(restored.state_dict())
+        with self.whole():
+            self.model.load_state_dict(restored.state_dict())
 
 
 def training_arguments(folder: Path, options: TrainingOptions, steps: int, on_gpu: bool) -> TrainingArguments:
@@ -117,7 +136,12 @@ def training_arguments(folder: Path, options: TrainingOptions, steps: int, on_gp
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run, if there is one."""
     complete = [mark.parent for mark in folder.glob(f"checkpoint-*/{_COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def remove_torn_checkpoints(folder: Path) -> None:

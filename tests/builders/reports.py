@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from infra.settings import settings
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Interval, Method, Score, TrainedModel
 from tasks.evaluation.compare import HeardSet, compare
 from tasks.evaluation.transcribe import transcribe_dataset
@@ -70,7 +73,11 @@ def report(
 def real_report(home: Path, method: Method, base: Checkpoint, dataset: DatasetVersion) -> EvaluationReport:
     """Train four steps, transcribe with base and tuned model, compare."""
     options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=_HEARD_AFTER_FOUR_STEPS[method], max_steps=4)
-    model = train(TrainingSpec(folder=home / "runs" / "run", base=base, dataset=dataset, options=options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXFACTORY_HOME", str(home))
+        settings.cache_clear()
+        model = train(TrainingSpec(folder=home / "runs" / "run", base=base, dataset=dataset, options=options))
+    settings.cache_clear()
     heard = [
         transcribe_dataset(checkpoint, dataset, home / checkpoint.revision[:8], 8, "x") for checkpoint in (base, model.checkpoint)
     ]

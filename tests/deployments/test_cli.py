@@ -22,5 +22,5 @@ def test_a_flow_is_inspected_without_torch():
 
 def test_help_names_every_command():
     done = subprocess.run([sys.executable, "-m", "deployments.cli", "--help"], capture_output=True, text=True, check=True)
-    for command in ("demo", "ingest", "train", "evaluate", "publish", "space", "run", "hub", "doctor"):
+    for command in ("demo", "ingest", "train", "evaluate", "publish", "space", "run", "hub", "cache", "doctor"):
         assert f"\n  {command} " in done.stdout

@@ -9,6 +9,7 @@ from tasks.dataset.version import read_utterances
 from tasks.training.examples import IGNORED_LABEL, PlannedExamples, collate
 from tasks.training.options import TrainingOptions
 from tasks.training.plan import make_plan, steps_of
+from tasks.training.window_features import MelFeatures
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS, VoxtralPrompt
 from tests.builders.speech import digit_version
@@ -33,7 +34,8 @@ def examples(tiny: Checkpoint, digits: DatasetVersion, tmp_path_factory: pytest.
     processor = load_processor(tiny)
     prompt = VoxtralPrompt(processor, model.config)
     plan = make_plan(list(utterances.values()), TrainingOptions(epochs=2, without_language=0.3), prompt.window_s)
-    return PlannedExamples(plan.rows, utterances, clips, processor, prompt)
+    mel = MelFeatures(processor, prompt)
+    return PlannedExamples(plan.rows, utterances, lambda name: mel.window(clips[name]), prompt)
 
 
 def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(examples: PlannedExamples):

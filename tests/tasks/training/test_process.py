@@ -85,6 +85,7 @@ def undisturbed(
     folder.mkdir()
     (folder / "spent.json").write_text('{"seconds": 1000.0, "energy_j": {"a GPU elsewhere": 5.0}}')
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXFACTORY_HOME", str(folder.with_name("home")))
         patch.setenv("VOXFACTORY_GRID_G_CO2_PER_KWH", "42.5")
         settings.cache_clear()
         train(spec(folder, tiny, digits, SHORT, english))
@@ -209,7 +210,7 @@ def kill_the_parent_of(described: TrainingSpec) -> None:
     code = (
         "import sys; from infra.progress import listening; from tasks.training.launch import train; "
         "from tasks.training.process import TrainingSpec\n"
-        "with listening(lambda p: print(p.done, flush=True)): train(TrainingSpec.model_validate_json(sys.argv[1]))"
+        "with listening(lambda p: p.stage == 'train' and print(p.done, flush=True)): train(TrainingSpec.model_validate_json(sys.argv[1]))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, described.model_dump_json()], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
