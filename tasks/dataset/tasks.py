@@ -15,7 +15,7 @@ from tasks.dataset.from_hub import fetch_dataset, newest_revision, source_addres
 from tasks.dataset.ingest import IngestOptions, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
 from tasks.dataset.sources import source_hash
-from tasks.events import dataset_updated
+from tasks.events import dataset_updated, recordings_saved
 from tasks.lineage import dataset_made
 from tasks.retrying import HUB_WAITS_S, retried_after
 
@@ -57,6 +57,8 @@ def ingest_source(source: Path, content: str, name: str, options: IngestOptions)
         dataset = ingest(source, name, options, folder, settings().processes)
     show_dataset(dataset)
     dataset_made(dataset, content)
+    if not source.resolve().is_relative_to(settings().folder("sources")):  # what came from a Hub was told of as that
+        recordings_saved(dataset.name, dataset.fingerprint)
     return dataset
 
 

@@ -196,6 +196,12 @@ def test_one_changed_byte_of_speech_is_new_data(
     assert done.returncode == 0, done.stderr[-3000:]
     assert stages_of_last_run(server)["ingest"] == "computed"
     assert len(list((workplace / "home" / "datasets").glob("*/dataset.json"))) == 3
+    wanted = {"filter": {"resource": {"id": ["voxfactory.dataset.radio"]}}}
+    with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+        told = until(lambda: client.request("POST", "/events/filter", json=wanted).json()["events"], 2)
+    versions = [json.loads(path.read_text()) for path in (workplace / "home" / "datasets").glob("*/dataset.json")]
+    ours = {version["fingerprint"] for version in versions if version["name"] == "radio"}
+    assert {event["payload"]["revision"] for event in told} == ours
 
 
 def test_a_model_that_is_not_better_is_kept_and_not_published(workplace: Path, voxfactory: Command):

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.request import urlopen
@@ -10,9 +11,10 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.check_prefect_yaml import problems
@@ -56,22 +58,40 @@ def test_schedules_produce_runs(server: str):
     assert all(run.auto_scheduled for run in runs)
 
 
-def test_every_deployment_is_accepted_by_a_real_server_with_a_form(server: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PREFECT_API_URL", server)
-    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+@pytest.fixture(scope="module")
+def deployed(server: str) -> Iterator[SyncPrefectClient]:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_settings({PREFECT_API_URL: server}),
+        get_client(sync_client=True) as client,
+    ):
+        patch.setenv("PREFECT_API_URL", server)
         apply_pools("process")
         deploy_all(Settings(schedules=True))
-        for one in written:
-            _, _, flow = one["entrypoint"].rpartition(".")
-            function = getattr(importlib.import_module(one["entrypoint"].rpartition(".")[0]), flow)
-            deployed = client.read_deployment_by_name(f"{function.name}/{one['name']}")
-            form = deployed.parameter_openapi_schema["properties"]
-            assert set(form) == set(inspect.signature(function.fn).parameters), one["name"]
-            assert deployed.description
-            assert deployed.version
-        watch = client.read_deployment_by_name("watch/watch")
+        yield client
+
+
+def test_every_deployment_is_accepted_by_a_real_server_with_a_form(deployed: SyncPrefectClient):
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    for one in written:
+        _, _, flow = one["entrypoint"].rpartition(".")
+        function = getattr(importlib.import_module(one["entrypoint"].rpartition(".")[0]), flow)
+        found = deployed.read_deployment_by_name(f"{function.name}/{one['name']}")
+        form = found.parameter_openapi_schema["properties"]
+        assert set(form) == set(inspect.signature(function.fn).parameters), one["name"]
+        assert found.description
+        assert found.version
+    watch = deployed.read_deployment_by_name("watch/watch")
     assert {schedule.slug: schedule.active for schedule in watch.schedules} == {"every-15-minutes": True, "mondays": True}
+
+
+def test_parameters_that_do_not_fit_are_refused_in_words(deployed: SyncPrefectClient):
+    wrong = {"source": {"path": "/speech"}, "training": {"options": {"epochs": 0}}}
+    factory = deployed.read_deployment_by_name("factory/factory")
+    with pytest.raises(PrefectHTTPStatusError) as refused:
+        deployed.create_flow_run_from_deployment(factory.id, parameters=wrong)
+    assert "training.options.epochs" in str(refused.value)
+    assert "minimum of 1" in str(refused.value)
 
 
 @pytest.mark.fast
