@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+unexport PYTHONDONTWRITEBYTECODE # many processes import torch and more: none should compile it again
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check bench conformance up base-model clean
 
