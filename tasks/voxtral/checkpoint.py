@@ -12,6 +12,7 @@ from infra.hub import source_of
 from infra.settings import settings
 from infra.storage import content_hash, folder_hash, readable
 from tasks.contracts import Checkpoint
+from tasks.voxtral.quantised import quantised_model
 from tasks.voxtral.tiny import TINY_NAME, tiny_model_folder
 
 if TYPE_CHECKING:
@@ -19,29 +20,34 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import VoxtralForConditionalGeneration, VoxtralProcessor
 
-_CHECKPOINT_FILES = ["*.safetensors", "*.json"]
+_WEIGHTS, _DESCRIPTION = ["*.safetensors"], ["*.json"]
 _MISTRALS_OWN_COPY = ["consolidated*"]  # the same weights again, in a layout that transformers does not read
 _DECIDING_FILES = ("*.safetensors", "config.json", "tekken.json", "processor_config.json", "adapter_config.json")
 _PASSING = (408, 429)  # HTTP status: time-out, too many requests
 _SERVER_ERROR = 500
 
 
-def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+def find_checkpoint(name: str, revision: str | None = None, weights: bool = True) -> Checkpoint:
     """Resolve `voxfactory-tiny`, a folder, or a Hub id to a folder on this machine, and check that it holds a Voxtral.
+
+    Args:
+        name: which one.
+        revision: of a Hub id.
+        weights: they are needed; else nothing large is downloaded.
 
     Raises:
         ModelError: it does not exist, or is no Voxtral.
 
     """
     if name == TINY_NAME:
-        return _in_folder(name, tiny_model_folder())
+        return _in_folder(name, tiny_model_folder(), weights)
     if Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
-        return _in_folder(str(folder), folder)
-    return _from_hub(name, revision)
+        return _in_folder(str(folder), folder, weights)
+    return _from_hub(name, revision, weights)
 
 
-def _from_hub(name: str, revision: str | None) -> Checkpoint:
+def _from_hub(name: str, revision: str | None, weights: bool) -> Checkpoint:
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import (
@@ -62,7 +68,7 @@ def _from_hub(name: str, revision: str | None) -> Checkpoint:
                 revision=revision,
                 endpoint=source.endpoint,
                 token=source.token,
-                allow_patterns=_CHECKPOINT_FILES,
+                allow_patterns=[*_DESCRIPTION, *(_WEIGHTS if weights else [])],
                 ignore_patterns=_MISTRALS_OWN_COPY,
             )
         folder = Path(found)
@@ -85,12 +91,12 @@ def _from_hub(name: str, revision: str | None) -> Checkpoint:
         if status in _PASSING or status >= _SERVER_ERROR:
             raise HubUnreachable(f"The Hub answered {status} when asked for {name}", "Run the command again later") from error
         raise ModelError(f"The Hub refuses {name} with {status}", advice) from error
-    _check(folder, name)
+    _check(folder, name, weights)
     return Checkpoint(name=name, folder=folder, revision=folder.name)  # a snapshot's folder is named after its commit
 
 
-def _in_folder(name: str, folder: Path) -> Checkpoint:
-    _check(folder, name)
+def _in_folder(name: str, folder: Path, weights: bool) -> Checkpoint:
+    _check(folder, name, weights)
     return Checkpoint(name=name, folder=folder, revision=checkpoint_hash(folder))
 
 
@@ -99,7 +105,7 @@ def checkpoint_hash(folder: Path) -> str:
     return content_hash([folder_hash(folder, pattern) for pattern in _DECIDING_FILES])
 
 
-def _check(folder: Path, name: str) -> None:
+def _check(folder: Path, name: str, weights: bool) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{name} has no config.json", "Name the folder of a Voxtral checkpoint")
@@ -107,7 +113,7 @@ def _check(folder: Path, name: str) -> None:
         kind = json.loads(config.read_text())["model_type"]
     if kind != "voxtral":
         raise ModelError(f"{name} is a {kind} model, not a Voxtral", "Use mistralai/Voxtral-Mini-3B-2507 or a fine-tune of it")
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} has no safetensors weights", "Save it with save_pretrained, or download it again")
     if not (folder / "tekken.json").is_file():
         raise ModelError(f"{name} has no tekken.json", "Copy the tokenizer file of its base model into the folder")
@@ -136,9 +142,15 @@ def load_processor(checkpoint: Checkpoint) -> "VoxtralProcessor":
 
 
 def load_model(
-    checkpoint: Checkpoint, device: "torch.device", dtype: "torch.dtype"
+    checkpoint: Checkpoint, device: "torch.device", dtype: "torch.dtype", quantised: bool = False
 ) -> "VoxtralForConditionalGeneration | PeftModel":
     """Load the weights; an adapter is put on the base that it was trained on.
+
+    Args:
+        checkpoint: a full model, or an adapter.
+        device: where they are to lie.
+        dtype: of the weights.
+        quantised: those of a full model's language model in 4 bits, `dtype` for the rest; needs bitsandbytes.
 
     Raises:
         ModelError: the weights do not fit the configuration, or the adapter's base cannot be found.
@@ -153,6 +165,8 @@ def load_model(
         base = load_model(checkpoint.base or _named_base(checkpoint), device, dtype)
         return PeftModel.from_pretrained(base, str(checkpoint.folder)).eval()
     try:
+        if quantised:
+            return quantised_model(checkpoint.folder, device, dtype)
         model = VoxtralForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(

@@ -19,8 +19,25 @@ _SINUSOIDS = "embed_positions"
 _TOWER = "audio_tower"
 
 
-def add_adapters(model: "VoxtralForConditionalGeneration", rank: int, alpha: int, dropout: float, projector: bool) -> "PeftModel":
+def add_adapters(
+    model: "VoxtralForConditionalGeneration",
+    rank: int,
+    alpha: int,
+    dropout: float,
+    projector: bool,
+    rank_stabilised: bool = False,
+    dora: bool = False,
+) -> "PeftModel":
     """Put LoRA adapters on the language model's attention and MLP, and on the projector if asked.
+
+    Args:
+        model: the base, whose own weights are no longer trained.
+        rank: of the adapters.
+        alpha: they are scaled by alpha / rank.
+        dropout: of what they are given, while they are trained.
+        projector: whether they go on the projector too.
+        rank_stabilised: scale by alpha / sqrt(rank) (Kalajdzievski 2023, rsLoRA).
+        dora: train the length of each weight's columns apart from their direction (Liu et al. 2024, DoRA).
 
     Raises:
         ModelError: an adapter landed in the audio tower, or nowhere.
@@ -30,17 +47,32 @@ def add_adapters(model: "VoxtralForConditionalGeneration", rank: int, alpha: int
 
     pattern = f"({_LAYERS}|{_PROJECTOR})" if projector else _LAYERS
     adapted = get_peft_model(
-        model, LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern)
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=pattern,
+            use_rslora=rank_stabilised,
+            use_dora=dora,
+        ),
     )
     check_adapters(adapted)
     return adapted
 
 
-def go_on_from(model: "VoxtralForConditionalGeneration", adapter: Checkpoint, rank: int) -> "PeftModel":
+def go_on_from(
+    model: "VoxtralForConditionalGeneration",
+    adapter: Checkpoint,
+    rank: int,
+    rank_stabilised: bool = False,
+    dora: bool = False,
+) -> "PeftModel":
     """Put a trained adapter on the model, to be trained on.
 
     Raises:
-        ModelError: it is of another rank than the options say, touches the audio tower, or does not fit the model.
+        ModelError: it is of another rank or kind than the options say, touches the audio tower, or does not fit the model.
 
     """
     from peft import PeftModel
@@ -51,9 +83,15 @@ def go_on_from(model: "VoxtralForConditionalGeneration", adapter: Checkpoint, ra
         raise ModelError(
             f"{adapter.name} does not fit the base model: {str(error).splitlines()[0]}", "Unset warm_start"
         ) from error
-    trained_with = adapted.peft_config["default"].r
-    if trained_with != rank:
-        raise ModelError(f"{adapter.name} is of rank {trained_with}, lora_rank is {rank}", f"Set lora_rank={trained_with}")
+    trained = adapted.peft_config["default"]
+    if trained.r != rank:
+        raise ModelError(f"{adapter.name} is of rank {trained.r}, lora_rank is {rank}", f"Set lora_rank={trained.r}")
+    for option, found, wanted in (
+        ("lora_rank_stabilised", trained.use_rslora, rank_stabilised),
+        ("lora_dora", trained.use_dora, dora),
+    ):
+        if found != wanted:
+            raise ModelError(f"{adapter.name} was trained with {option}={found}, {option} is {wanted}", f"Set {option}={found}")
     check_adapters(adapted)
     return adapted
 

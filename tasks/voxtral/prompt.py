@@ -27,6 +27,7 @@ SPECIAL_TOKENS = {
 }
 END_TOKEN = SPECIAL_TOKENS["</s>"]
 PAD_TOKEN = SPECIAL_TOKENS["<pad>"]
+IGNORED_LABEL = -100  # of what is not to be learned, in transformers
 
 
 class VoxtralPrompt:

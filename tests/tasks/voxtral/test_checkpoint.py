@@ -12,9 +12,9 @@ from infra.hub import connection
 from infra.settings import Settings
 from tasks.contracts import Checkpoint, Split, Utterance
 from tasks.dataset.split import split_utterances
-from tasks.evaluation.error_rates import count_errors
 from tasks.evaluation.transcribe import Transcriber
 from tasks.speech.audio import read_clip, to_float32
+from tasks.speech.error_rates import count_errors
 from tasks.speech.spoken_digits import digit_lines, write_corpus
 from tasks.speech.synthesis import VOICE_VARIANTS, Voice, synthesise
 from tasks.voxtral.checkpoint import find_checkpoint, load_model, load_processor
@@ -172,6 +172,9 @@ def test_a_model_of_the_local_hub_is_found_by_its_id(home: Path, tiny: Checkpoin
     with connection(Settings(home=home)) as hub:
         hub.api().create_repo("local/mine", private=True)
         made = hub.api().upload_folder(repo_id="local/mine", folder_path=tiny.folder)
+    described = find_checkpoint("local/mine", weights=False)
+    assert (described.folder / "tekken.json").is_file()
+    assert not (described.folder / "model.safetensors").exists()
     found = find_checkpoint("local/mine")
     assert found.revision == made.oid
     assert (found.folder / "model.safetensors").read_bytes() == (tiny.folder / "model.safetensors").read_bytes()
