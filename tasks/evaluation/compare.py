@@ -7,9 +7,10 @@ from infra.errors import EvaluationError
 from infra.storage import readable, write_json
 from tasks.contracts import DatasetVersion, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
 from tasks.dataset.version import read_utterances
-from tasks.evaluation.error_rates import count_errors, wer_intervals
 from tasks.evaluation.figures import draw_scores
+from tasks.evaluation.intervals import wer_intervals
 from tasks.evaluation.transcribe import read_hypotheses
+from tasks.speech.error_rates import count_errors
 
 COMPARE_VERSION = 1
 _EXAMPLES_A_SET = 8

@@ -1,7 +1,6 @@
 """What a checkpoint hears: batched greedy decoding.
 
-Clips are sorted by length, so that a batch ends together. A transcript may not be longer than speech of its clip's length can be:
-a model that never stops is cut there instead of at the context's end.
+Clips are sorted by length, so that a batch ends together.
 """
 
 from collections.abc import Sequence
@@ -11,19 +10,18 @@ from typing import TYPE_CHECKING
 from infra import progress
 from infra.errors import EvaluationError
 from infra.storage import content_hash, write_text
-from tasks.contracts import SAMPLE_RATE_HZ, Checkpoint, Contract, DatasetVersion, Split
+from tasks.contracts import Checkpoint, Contract, DatasetVersion, Split
 from tasks.dataset.version import read_utterances
 from tasks.speech.audio import load_clip
 from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
+from tasks.voxtral.decoding import decode, longest_transcript
 from tasks.voxtral.features import mel_windows, windows_of
-from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
+from tasks.voxtral.prompt import VoxtralPrompt
 
 if TYPE_CHECKING:
     import numpy as np
 
 TRANSCRIBE_VERSION = 1  # raise it when the same model would give other texts: it is part of the address
-_TOKENS_A_SECOND = 25  # byte-level text of the fastest speech
-_TOKENS_AT_LEAST = 16
 
 
 class Hypothesis(Contract):
@@ -54,31 +52,9 @@ class Transcriber:
 
         windows = [windows_of(len(clip), self.prompt.window_samples) for clip in clips]
         prompts = [self.prompt.prompt(language, count) for language, count in zip(languages, windows, strict=True)]
-        length = max(map(len, prompts))
-        input_ids = torch.full((len(clips), length), PAD_TOKEN)
-        for row, tokens in enumerate(prompts):
-            input_ids[row, -len(tokens) :] = torch.tensor(tokens)
-        positions = torch.arange(length)[None, :]
-        starts = torch.tensor([length - len(tokens) for tokens in prompts])[:, None]
         features = torch.cat([mel_windows(clip, self.processor, self.prompt.window_samples) for clip in clips])
         with torch.inference_mode():
-            generated = self.model.generate(
-                input_ids=input_ids.to(self.device),
-                attention_mask=(positions >= starts).long().to(self.device),
-                input_features=features.to(self.device, self.model.dtype),
-                max_new_tokens=max(map(_longest, clips)),
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=PAD_TOKEN,
-            )
-        return [
-            self.prompt.text(row[length : length + _longest(clip)].tolist()) for row, clip in zip(generated, clips, strict=True)
-        ]
-
-
-def _longest(clip: "np.ndarray") -> int:
-    """How many tokens a clip's transcript may have."""
-    return _TOKENS_AT_LEAST + int(_TOKENS_A_SECOND * len(clip) / SAMPLE_RATE_HZ)
+            return decode(self.model, self.prompt, prompts, features, [longest_transcript(len(clip)) for clip in clips])
 
 
 def transcription_address(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int) -> str:
