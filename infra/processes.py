@@ -49,10 +49,10 @@ def start(
     )
 
 
-def end_with_parent() -> None:
-    """For a child, before it begins: SIGTERM when its parent dies (Linux)."""
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """For a child, before it begins: a signal when its parent dies (Linux)."""
     if _libc:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextmanager

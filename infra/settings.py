@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.accelerate import CONFIGURATIONS, configuration_file
 from infra.errors import HomeError, SettingsError
 from infra.redaction import remember
 
@@ -105,6 +106,15 @@ class Settings(BaseSettings):
         description="Grams of CO2 equivalent a kWh costs where training runs; without it no card speaks of carbon.",
     )
 
+    accelerate: str | None = Field(
+        None,
+        description="How training is launched: cpu, gpu, ddp (all GPUs), fsdp (a model divided among them), or a file of accelerate's. "
+        "Default: one process, on one GPU if there is one.",
+    )
+    training_processes: int | None = Field(
+        None, ge=1, description="Number of training processes, instead of what that configuration says."
+    )
+
     tracking: bool = Field(True, description="Record the figures of every training with Trackio, in the home.")
     trackio_port: int = Field(4282, ge=1, le=65535, description="Where `voxfactory up` shows them, on loopback.")
     trackio_space: str | None = Field(
@@ -113,6 +123,20 @@ class Settings(BaseSettings):
         description="owner/name of a Space on huggingface.co that they are sent to instead. It is made, and gets the token as a secret.",
     )
     trackio_public: bool = Field(False, description="That Space may be public.")
+
+    @field_validator("accelerate")
+    @classmethod
+    def _is_a_configuration(cls, name: str | None) -> str | None:
+        if name is not None and not configuration_file(name).is_file():
+            raise ValueError(f"neither a file nor one of {', '.join(CONFIGURATIONS)}")
+        return name
+
+    @field_validator("training_processes")
+    @classmethod
+    def _are_launched(cls, processes: int | None, others: ValidationInfo) -> int | None:
+        if processes is not None and processes > 1 and others.data.get("accelerate") is None:
+            raise ValueError("several processes are launched by accelerate: set VOXFACTORY_ACCELERATE too, to ddp for instance")
+        return processes
 
     @field_validator("trackio_space")
     @classmethod

@@ -83,6 +83,9 @@ def show_dataset(dataset: DatasetVersion) -> None:
 def show_training(model: TrainedModel) -> None:
     """How a model learned: its curves, and what it took."""
     _image("loss", model.folder / "loss.png", f"Loss over {model.steps} steps, {model.train_seconds:.0f} s")
+    rates = model.folder / "wer.png"
+    if rates.is_file():
+        _image("validation-wer", rates, f"Word error rate of what validates over {model.steps} steps")
 
 
 def show_report(report: EvaluationReport) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import Contract
+from tasks.training import ranks
+from tasks.training.footprint import Footprint
 
 
 class Features(Contract):
@@ -23,7 +25,7 @@ class Step(Contract):
     kind: Literal["step"] = "step"
     step: int
     steps: int
-    loss: str
+    note: str  # the last loss, and the last WER
 
 
 class Stopped(Contract):
@@ -42,21 +44,32 @@ class Failed(Contract):
     fix: str
 
 
+class OutOfMemory(Contract):
+    """Memory did not suffice for so many rows at a time in each of so many processes."""
+
+    kind: Literal["out_of_memory"] = "out_of_memory"
+    tried: Footprint
+    processes: int
+
+
 class Finished(Contract):
     """The run is complete and its outputs are written."""
 
     kind: Literal["finished"] = "finished"
 
 
-Message = Features | Step | Stopped | Failed | Finished
+Message = Features | Step | Stopped | Failed | OutOfMemory | Finished
 _parser: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 def send(message: Message) -> None:
     """Write a message for the parent.
 
+    Of several processes that train together, the first speaks; the others only to say why they cannot go on.
     A parent that is gone needs none: the signal of its death ends the training in order, and whatever is still printed goes nowhere.
     """
+    if not ranks.is_first() and not isinstance(message, Failed | OutOfMemory):
+        return
     try:
         sys.stdout.write(message.model_dump_json() + "\n")
         sys.stdout.flush()

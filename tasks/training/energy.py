@@ -7,7 +7,6 @@ Two kinds of counters are read: that of NVIDIA's driver, a GPU each (Volta and n
 which most systems show to root alone. Both count everything that runs on their chip.
 """
 
-import ctypes
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +18,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from infra.errors import TrainingError
 from infra.storage import readable, write_json
 from tasks.contracts import Contract
+from tasks.training import ranks
+from tasks.training.gpus import Gpu, find_gpus
 
 _POWERCAP = Path("/sys/class/powercap")
 _PACKAGE = re.compile(r"intel-rapl:\d+")  # AMD's processors are listed under this name too; "intel-rapl:0:1" is a part of one
-_DRIVER = "libnvidia-ml.so.1"
-_MICROJOULES, _MILLIJOULES = 1e-6, 1e-3
+_MICROJOULES = 1e-6
 
 
 class Counter(NamedTuple):
@@ -75,8 +75,9 @@ class Meter:
         return Spent(seconds=seconds, energy_j=energy_j)
 
     def write(self) -> None:
-        """Keep the sum for the next attempt."""
-        write_json(self._path, self.spent())
+        """Keep the sum for the next attempt; of several processes that train together, the first does."""
+        if ranks.is_first():
+            write_json(self._path, self.spent())
 
 
 class KeepMeter(TrainerCallback):
@@ -96,7 +97,7 @@ class KeepMeter(TrainerCallback):
 
 def find_counters() -> list[Counter]:
     """The energy counters of this machine that this process may read."""
-    return processor_counters(_POWERCAP) + gpu_counters()
+    return processor_counters(_POWERCAP) + gpu_counters(find_gpus())
 
 
 def processor_counters(powercap: Path) -> list[Counter]:
@@ -122,40 +123,10 @@ def _microjoules(path: Path) -> Callable[[], float | None]:
     return read_j
 
 
-def gpu_counters() -> list[Counter]:
-    """One counter for each GPU that this process trains on, or none where one of them has none (older than Volta, or a part of one)."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return []
-    try:
-        driver = ctypes.CDLL(_DRIVER)
-    except OSError:
-        return []
-    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    return driver_counters(driver, [(f"GPU {number} {gpu.name}", f"GPU-{gpu.uuid}") for number, gpu in enumerate(gpus)])
-
-
-def driver_counters(driver: Any, gpus: Sequence[tuple[str, str]]) -> list[Counter]:
-    """Counters of NVIDIA's driver library for GPUs given as (name, UUID)."""
-    if driver.nvmlInit_v2() != 0:
-        return []
-    counters = []
-    for name, uuid in gpus:
-        device = ctypes.c_void_p()
-        if driver.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(device)) != 0:
-            return []
-        counters.append(Counter(name, _millijoules(driver, device)))
+def gpu_counters(gpus: Sequence[Gpu]) -> list[Counter]:
+    """One counter a GPU, or none where one of them has none."""
+    counters = [Counter(gpu.name, gpu.energy_j) for gpu in gpus]
     return counters if all(counter.read_j() is not None for counter in counters) else []
-
-
-def _millijoules(driver: Any, device: ctypes.c_void_p) -> Callable[[], float | None]:
-    def read_j() -> float | None:
-        total = ctypes.c_ulonglong()
-        failed = driver.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(total))
-        return None if failed else total.value * _MILLIJOULES
-
-    return read_j
 
 
 def _read_spent(path: Path) -> Spent | None:

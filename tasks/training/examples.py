@@ -1,8 +1,7 @@
 """Rows of the plan as model inputs.
 
 Every batch holds prompts through [TRANSCRIBE], transcripts and end tokens, padded on the left; labels are -100 on all but transcript
-and end token. Logits are computed only where labels are: the last K positions, K = longest target + 1, because position t predicts
-token t + 1.
+and end token, and only the last K positions have any: K = longest target + 1, because position t predicts token t + 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tasks.contracts import Utterance
 from tasks.training.plan import PlanRow
-from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
+from tasks.voxtral.prompt import IGNORED_LABEL, PAD_TOKEN, VoxtralPrompt
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED_LABEL = -100
 
 
 class Example(TypedDict):
@@ -23,7 +20,7 @@ class Example(TypedDict):
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
-    features: "torch.Tensor"  # (1, mel bins, frames), or (1, positions, hidden size) of the audio tower's outputs
+    features: "torch.Tensor"  # (windows, mel bins, frames), or (windows, positions, hidden size) of the audio tower's outputs
 
 
 class PlannedExamples:
@@ -33,7 +30,7 @@ class PlannedExamples:
         self,
         rows: Sequence[PlanRow],
         utterances: Mapping[str, Utterance],
-        features: "Callable[[str], torch.Tensor]",
+        features: "Callable[[PlanRow], torch.Tensor]",
         prompt: VoxtralPrompt,
     ) -> None:
         self.rows = rows
@@ -47,18 +44,23 @@ class PlannedExamples:
     def __getitem__(self, index: int) -> Example:
         row = self.rows[index]
         return Example(
-            prompt=self.prompt.prompt(row.language),
-            target=self.prompt.target(self.utterances[row.utterance].text),
-            features=self.features(row.utterance),
+            prompt=self.prompt.prompt(row.language, row.windows),
+            target=self.prompt.target(transcript_of(row, self.utterances)),
+            features=self.features(row),
         )
+
+
+def transcript_of(row: PlanRow, utterances: Mapping[str, Utterance]) -> str:
+    """What is said in the row's windows."""
+    return " ".join(utterances[name].text for name in row.utterances)
 
 
 def collate(examples: Sequence[Example]) -> dict[str, Any]:
     """Pad a batch on the left.
 
     Returns:
-        input_ids and attention_mask (batch, length), labels (batch, K), input_features (batch, mel bins, frames) or (batch,
-        positions, hidden size), and logits_to_keep = K.
+        input_ids and attention_mask (batch, length), labels (batch, K), and input_features (windows, mel bins, frames) or (windows,
+        positions, hidden size).
 
     """
     import torch
@@ -78,5 +80,4 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
         "attention_mask": attention_mask,
         "labels": labels,
         "input_features": torch.cat([example["features"] for example in examples]),
-        "logits_to_keep": kept,
     }

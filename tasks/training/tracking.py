@@ -20,11 +20,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from infra.processes import last_lines, start
 from infra.settings import settings
 from infra.tracking import space_token
+from tasks.training.gpus import find_gpus
 
 if TYPE_CHECKING:
     from tasks.training.process import TrainingSpec
 
-_FIGURES = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "gradient_norm", "eval_loss": "validation_loss"}
+_FIGURES = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "eval_loss": "validation_loss",
+    "eval_wer": "validation_wer",
+}
 _PATIENCE_S = 10.0  # for the tracker's end; it takes some tenths
 _GIBIBYTE = 1 << 30
 _KIBIBYTE = 1 << 10
@@ -81,7 +88,7 @@ class Tracker:
 
 
 class Track(TrainerCallback):
-    """Losses, learning rate, norm of the gradient, speed and memory, for a tracker.
+    """Losses, WER, learning rate, norm of the gradient, speed, memory and use of the GPUs, for a tracker.
 
     Speed is the length of the rows that were trained on, by the time that their steps took, reading included, without evaluations
     and checkpoints.
@@ -89,6 +96,7 @@ class Track(TrainerCallback):
 
     def __init__(self, tracker: Tracker, durations_s: Sequence[float], rows_a_step: int) -> None:
         self._tracker, self._durations_s, self._rows_a_step = tracker, durations_s, rows_a_step
+        self._gpus = find_gpus()
         self._told_step = 0
         self._training_s = self._since_s = 0.0
 
@@ -113,13 +121,19 @@ class Track(TrainerCallback):
         """Hand over what the Trainer tells, and what we know besides."""
         figures = {ours: float(logs[theirs]) for theirs, ours in _FIGURES.items() if theirs in logs}
         if "loss" in figures:
-            figures |= {"audio_seconds_per_second": self._speed(state.global_step), **peak_memory_gib()}
+            figures |= {"audio_seconds_per_second": self._speed(state.global_step), **peak_memory_gib(), **self._use()}
         if figures:
             self._tracker.write(state.global_step, figures)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Let the tracker finish."""
         self._tracker.end()
+
+    def _use(self) -> dict[str, float]:
+        """The mean over the GPUs, or nothing where one of them does not tell."""
+        used = [gpu.use_percent() for gpu in self._gpus]
+        told = [percent for percent in used if percent is not None]
+        return {"gpu_use_percent": sum(told) / len(told)} if told and len(told) == len(used) else {}
 
     def _speed(self, step: int) -> float:
         rows = slice(self._told_step * self._rows_a_step, step * self._rows_a_step)

@@ -1,21 +1,24 @@
-"""What the model hears of each utterance: the outputs of its audio tower where that is frozen, else log-mel features.
+"""What the model hears in each window: the outputs of its audio tower where that is frozen, else log-mel features.
 
-Both are computed one utterance at a time: batches are rounded in another order, and a stored value could not be had again. They come
+Both are computed one window at a time: batches are rounded in another order, and a stored value could not be had again. They come
 from the store, or are computed when they are asked for where it has no room; it is the same value.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from infra.settings import Settings
 from infra.storage import content_hash
-from tasks.contracts import Utterance
-from tasks.speech.audio import load_clip
+from tasks.training.augmentation import changed_samples, draw_for, hide_some
 from tasks.training.feature_disk import feature_disk
 from tasks.training.feature_store import FeatureStore
+from tasks.training.options import TrainingOptions
+from tasks.training.plan import PlanRow
+from tasks.training.window_audio import WindowAudio
 from tasks.voxtral.checkpoint import default_dtype
 from tasks.voxtral.features import mel_windows, with_silence, without_silence
 from tasks.voxtral.prompt import VoxtralPrompt
@@ -38,6 +41,7 @@ class MelFeatures:
         self._processor, self._prompt = processor, prompt
         extractor = processor.feature_extractor
         self.label = "log-mel features"
+        self.window_samples = prompt.window_samples
         self.row_bytes = extractor.feature_size * prompt.window_frames * _FLOAT32_BYTES
         self.identity = _machine() | {
             "kind": "mel",
@@ -45,17 +49,17 @@ class MelFeatures:
             "window_samples": prompt.window_samples,
         }
 
-    def compute(self, clip: Path) -> "torch.Tensor":
-        """float32 (mel bins, frames until there is only silence)."""
-        return without_silence(self.window(clip)[0])
+    def compute(self, samples: np.ndarray) -> "torch.Tensor":
+        """float32 samples (n,) of a window to float32 (mel bins, frames until there is only silence)."""
+        return without_silence(self.window(samples)[0])
 
     def restore(self, row: "torch.Tensor") -> "torch.Tensor":
         """float32 (1, mel bins, frames)."""
         return with_silence(row, self._prompt.window_frames)[None]
 
-    def window(self, clip: Path) -> "torch.Tensor":
+    def window(self, samples: np.ndarray) -> "torch.Tensor":
         """float32 (1, mel bins, frames)."""
-        return mel_windows(load_clip(clip), self._processor, self._prompt.window_samples)
+        return mel_windows(samples, self._processor, self.window_samples)
 
 
 class TowerOutputs:
@@ -85,11 +89,11 @@ class TowerOutputs:
         }
         self._place.audio_tower = _given_outputs()
 
-    def compute(self, clip: Path) -> "torch.Tensor":
-        """(positions, hidden size)."""
+    def compute(self, samples: np.ndarray) -> "torch.Tensor":
+        """float32 samples (n,) of a window to (positions, hidden size)."""
         import torch
 
-        heard = self._mel.window(clip).to(self._device)
+        heard = self._mel.window(samples).to(self._device)
         with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             outputs = self._tower(heard).last_hidden_state
         return outputs[0].to(self._dtype).cpu()
@@ -118,58 +122,93 @@ class TowerOutputs:
 
 
 class WindowFeatures:
-    """Features of utterances by their ids.
+    """Features of the rows of a plan.
 
     Args:
         source: computes them.
-        utterances, clips: of each id.
+        audio: what is heard in each row.
+        kept: whether they come from the store.
         settings: how much of the home they may take.
 
     """
 
-    def __init__(
-        self,
-        source: MelFeatures | TowerOutputs,
-        utterances: Mapping[str, Utterance],
-        clips: Mapping[str, Path],
-        settings: Settings,
-    ) -> None:
-        self._source, self._clips = source, clips
-        self._hashes = {name: utterance.audio_hash for name, utterance in utterances.items()}
-        self._store = FeatureStore(feature_disk(settings), source.label, source.identity) if settings.cache_gb else None
+    def __init__(self, source: MelFeatures | TowerOutputs, audio: WindowAudio, kept: bool, settings: Settings) -> None:
+        self._source, self._audio = source, audio
         self._limit_gb = settings.cache_gb
+        keeps = kept and settings.cache_gb
+        self._store = FeatureStore(feature_disk(settings), source.label, source.identity) if keeps else None
 
-    def __call__(self, utterance: str) -> "torch.Tensor":
-        """(1, mel bins, frames) or (1, positions, hidden size)."""
-        audio_hash = self._hashes[utterance]
-        if self._store is not None and audio_hash in self._store:
-            return self._source.restore(self._store.read(audio_hash))
-        return self._source.restore(self._source.compute(self._clips[utterance]))
+    def __call__(self, row: PlanRow) -> "torch.Tensor":
+        """(windows, mel bins, frames) or (windows, positions, hidden size)."""
+        return self.restored(self.bare(row))
 
-    def prepare(self, utterances: Iterable[str], stopped: Callable[[], bool], report: Callable[[int, int], None]) -> None:
-        """Compute what is not in the store yet, until `stopped`; `report` is told how many are there, of how many."""
+    def bare(self, row: PlanRow) -> "list[torch.Tensor]":
+        """What is stored of each window of the row."""
+        names = self._audio.names(row)
+        if self._store is not None and all(name in self._store for name in names):
+            return [self._store.read(name) for name in names]
+        return [self._source.compute(samples) for samples in self._audio.samples(row)]
+
+    def restored(self, windows: "list[torch.Tensor]") -> "torch.Tensor":
+        """What the model is given of them."""
+        import torch
+
+        return torch.cat([self._source.restore(window) for window in windows])
+
+    def prepare(self, rows: Iterable[PlanRow], stopped: Callable[[], bool], report: Callable[[int, int], None]) -> None:
+        """Compute what is not in the store yet, until `stopped`; `report` is told how many windows are there, of how many."""
         if self._store is None:
             return
-        clips = {self._hashes[name]: self._clips[name] for name in utterances}
+        windows = {name: (row, place) for row in rows for place, name in enumerate(self._audio.names(row))}
         computed = 0
 
-        def compute(audio_hash: str) -> "torch.Tensor":
+        def compute(name: str) -> "torch.Tensor":
             nonlocal computed
             computed += 1
-            return self._source.compute(clips[audio_hash])
+            row, place = windows[name]
+            return self._source.compute(self._audio.samples(row)[place])
 
-        self._store.fill(clips, compute, self._source.row_bytes, stopped, lambda done: report(done, len(clips)))
-        held = sum(audio_hash in self._store for audio_hash in clips)
-        _log.info("%s: %d computed, %d of %d in the store", self._source.label, computed, held, len(clips))
-        if held < len(clips) and not stopped():
+        self._store.fill(windows, compute, self._source.row_bytes, stopped, lambda done: report(done, len(windows)))
+        held = sum(name in self._store for name in windows)
+        _log.info("%s: %d computed, %d of %d in the store", self._source.label, computed, held, len(windows))
+        if held < len(windows) and not stopped():
             _log.warning(
-                "Features of %d utterances are computed anew whenever they are needed: there is no room for them. See "
+                "Features of %d windows are computed anew whenever they are needed: there is no room for them. See "
                 "VOXFACTORY_CACHE_GB=%g and the free space of VOXFACTORY_HOME",
-                len(clips) - held,
+                len(windows) - held,
                 self._limit_gb,
             )
-        if held == len(clips) and isinstance(self._source, TowerOutputs):
+        if held == len(windows) and isinstance(self._source, TowerOutputs):
             self._source.rest()
+
+
+class ChangedFeatures:
+    """Log-mel features of the rows of a plan, changed otherwise each time: see `augmentation`.
+
+    Args:
+        features: the unchanged ones.
+        mel: computes others.
+        audio: what is heard in each row.
+        options: what is changed.
+
+    """
+
+    def __init__(self, features: WindowFeatures, mel: MelFeatures, audio: WindowAudio, options: TrainingOptions) -> None:
+        self._features, self._mel, self._audio, self._options = features, mel, audio, options
+
+    def __call__(self, row: PlanRow) -> "torch.Tensor":
+        """(windows, mel bins, frames)."""
+        draw = draw_for(self._options, row)
+        if self._options.speed_change or self._options.noise_snr_db is not None:
+            changed = (
+                changed_samples(samples, self._options, self._mel.window_samples, draw) for samples in self._audio.samples(row)
+            )
+            windows = [self._mel.compute(samples) for samples in changed]
+        else:
+            windows = self._features.bare(row)
+        if self._options.spec_augment:
+            windows = [hide_some(window, draw) for window in windows]
+        return self._features.restored(windows)
 
 
 def has_frozen_tower(model: "VoxtralForConditionalGeneration | PeftModel") -> bool:

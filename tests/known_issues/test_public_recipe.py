@@ -23,12 +23,14 @@ from tasks.contracts import Checkpoint
 from tasks.training.examples import Example, collate
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.prompt import END_TOKEN, VoxtralPrompt
+from tasks.voxtral.target_loss import learn_at_targets
 
 pytestmark = pytest.mark.fast
 
 
 def test_a_transcript_of_more_than_256_tokens_keeps_its_end(tiny: Checkpoint):
     model = load_model(tiny, torch.device("cpu"), torch.float32)
+    learn_at_targets(model)
     prompt = VoxtralPrompt(load_processor(tiny), model.config)
     target = prompt.target("seven eight nine " * 60)
     assert len(target) > 256

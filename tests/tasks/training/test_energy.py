@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import TrainingError
-from tasks.training.energy import Counter, Meter, driver_counters, processor_counters
+from tasks.training.energy import Counter, Meter, gpu_counters, processor_counters
+from tasks.training.gpus import open_gpus
 
 pytestmark = pytest.mark.fast
 # NVIDIA's library as far as it is used, for one GPU that has used 2 J when first asked and 1 J more each time
@@ -19,6 +20,10 @@ int nvmlInit_v2(void) { return 0; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **found) { *found = &device; return strcmp(uuid, "GPU-1234") ? 6 : 0; }
 int nvmlDeviceGetTotalEnergyConsumption(void *asked, unsigned long long *millijoules) {
     *millijoules = total += 1000;
+    return asked == &device ? 0 : 2;
+}
+int nvmlDeviceGetUtilizationRates(void *asked, unsigned int percent[2]) {
+    percent[0] = 87, percent[1] = 12;
     return asked == &device ? 0 : 2;
 }
 """
@@ -65,13 +70,15 @@ def test_without_a_counter_for_every_processor_there_is_no_figure(tmp_path: Path
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to stand in for NVIDIA's driver library")
-def test_the_drivers_counter_is_read_for_the_gpus_in_use_or_for_none(tmp_path: Path):
+def test_the_driver_is_asked_for_the_gpus_in_use_or_for_none(tmp_path: Path):
     (tmp_path / "driver.c").write_text(DRIVER)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", "driver.so", "driver.c"], cwd=tmp_path, check=True)
     driver = ctypes.CDLL(str(tmp_path / "driver.so"))
-    (counter,) = driver_counters(driver, [("GPU 0 Test", "GPU-1234")])
+    (gpu,) = open_gpus(driver, [("GPU 0 Test", "GPU-1234")])
+    assert gpu.use_percent() == 87.0
+    (counter,) = gpu_counters([gpu])
     assert (counter.name, counter.read_j(), counter.read_j()) == ("GPU 0 Test", 3.0, 4.0)
-    assert driver_counters(driver, [("GPU 0 Test", "GPU-1234"), ("GPU 1 Test", "GPU-5678")]) == []
+    assert open_gpus(driver, [("GPU 0 Test", "GPU-1234"), ("GPU 1 Test", "GPU-5678")]) == []
 
 
 def test_attempts_are_added_up_and_only_what_all_of_them_counted_is_a_figure(tmp_path: Path):

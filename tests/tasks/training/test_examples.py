@@ -6,12 +6,14 @@ import torch
 from infra.errors import TrainingError
 from tasks.contracts import Checkpoint, DatasetVersion, Split, Utterance
 from tasks.dataset.version import read_utterances
-from tasks.training.examples import IGNORED_LABEL, PlannedExamples, collate
+from tasks.training.examples import PlannedExamples, collate
 from tasks.training.options import TrainingOptions
-from tasks.training.plan import make_plan, steps_of
+from tasks.training.plan import PlanRow, make_plan, steps_of
+from tasks.training.window_audio import WindowAudio
 from tasks.training.window_features import MelFeatures
 from tasks.voxtral.checkpoint import load_model, load_processor
-from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS, VoxtralPrompt
+from tasks.voxtral.prompt import END_TOKEN, IGNORED_LABEL, SPECIAL_TOKENS, VoxtralPrompt
+from tasks.voxtral.target_loss import learn_at_targets
 from tests.builders.speech import digit_version
 
 pytestmark = pytest.mark.fast
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture(scope="module")
 def model(tiny: Checkpoint):
-    return load_model(tiny, torch.device("cpu"), torch.float32)
+    loaded = load_model(tiny, torch.device("cpu"), torch.float32)
+    learn_at_targets(loaded)
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,12 @@ def examples(tiny: Checkpoint, digits: DatasetVersion, tmp_path_factory: pytest.
     prompt = VoxtralPrompt(processor, model.config)
     plan = make_plan(list(utterances.values()), TrainingOptions(epochs=2, without_language=0.3), prompt.window_s)
     mel = MelFeatures(processor, prompt)
-    return PlannedExamples(plan.rows, utterances, lambda name: mel.window(clips[name]), prompt)
+    audio = WindowAudio(utterances, clips)
+    return PlannedExamples(plan.rows, utterances, lambda row: mel.window(audio.samples(row)[0]), prompt)
+
+
+def heard(*rows: PlanRow) -> list[str]:
+    return [name for row in rows for name in row.utterances]
 
 
 def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(examples: PlannedExamples):
@@ -43,7 +52,7 @@ def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(exam
     for row in range(6):
         learned = batch["labels"][row][batch["labels"][row] != IGNORED_LABEL].tolist()
         assert learned[-1] == END_TOKEN
-        assert examples.prompt.text(learned) == examples.utterances[examples.rows[row].utterance].text
+        assert examples.prompt.text(learned) == examples.utterances[examples.rows[row].utterances[0]].text
         ids = batch["input_ids"][row].tolist()
         assert ids[ids.index(SPECIAL_TOKENS["[TRANSCRIBE]"]) + 1 :] == learned
 
@@ -51,20 +60,18 @@ def test_labels_are_the_whole_transcript_and_the_end_token_and_nothing_else(exam
 def test_every_row_names_its_own_language_or_none(examples: PlannedExamples):
     assert {row.language for row in examples.rows} == {"de", "en", None}
     for index, row in enumerate(examples.rows):
-        assert row.language in (examples.utterances[row.utterance].language, None)
+        assert row.language in (examples.utterances[row.utterances[0]].language, None)
         assert examples[index]["prompt"] == examples.prompt.prompt(row.language)
     assert examples.prompt.prompt("de") != examples.prompt.prompt("en") != examples.prompt.prompt(None)
 
 
-def test_loss_at_the_targets_alone_is_the_loss_of_all_logits(examples: PlannedExamples, model):
+def test_loss_at_the_targets_alone_is_the_loss_of_all_logits(examples: PlannedExamples, model, tiny: Checkpoint):
     batch = collate([examples[index] for index in range(5)])
-    kept = batch.pop("logits_to_keep")
+    whole = torch.full_like(batch["input_ids"], IGNORED_LABEL)
+    whole[:, -batch["labels"].shape[1] :] = batch["labels"]
     with torch.no_grad():
-        cut = model(**batch, logits_to_keep=kept).loss
-        whole = torch.full_like(batch["input_ids"], IGNORED_LABEL)
-        whole[:, -kept:] = batch["labels"]
-        full = model(**{**batch, "labels": whole}).loss
-    assert torch.allclose(cut, full, atol=1e-6)
+        full = load_model(tiny, torch.device("cpu"), torch.float32)(**{**batch, "labels": whole}).loss
+        assert torch.allclose(model(**batch).loss, full, atol=1e-6)
 
 
 def test_padding_changes_no_loss(examples: PlannedExamples, model):
@@ -84,7 +91,7 @@ def test_an_utterance_longer_than_the_window_is_named_and_never_cut(digits: Data
     long = utterances[0].model_copy(update={"duration_s": 4.01})
     plan = make_plan([long, *utterances[1:]], TrainingOptions(), window_s=4.0)
     assert [skipped.utterance for skipped in plan.skipped] == [long.id]
-    assert long.id not in {row.utterance for row in (*plan.rows, *plan.validation)}
+    assert long.id not in heard(*plan.rows, *plan.validation)
     with pytest.raises(TrainingError, match="None of 1 training utterances fits"):
         make_plan([long], TrainingOptions(), window_s=4.0)
 
@@ -95,9 +102,9 @@ def test_a_plan_is_a_function_of_its_inputs_and_holds_every_utterance_once_an_ep
     plan = make_plan(utterances, options, 4.0)
     assert plan == make_plan(list(reversed(utterances)), options, 4.0)
     assert plan != make_plan(utterances, options.model_copy(update={"seed": 6}), 4.0)
-    expected = {u.id for u in utterances} - {row.utterance for row in plan.validation}
+    expected = {u.id for u in utterances} - set(heard(*plan.validation))
     for epoch in range(3):
-        seen = [row.utterance for row in plan.rows if row.epoch == epoch]
+        seen = heard(*(row for row in plan.rows if row.epoch == epoch))
         assert len(seen) == len(expected)
         assert set(seen) == expected
 
@@ -108,11 +115,11 @@ def test_replayed_utterances_take_turns_and_never_validate(digits: DatasetVersio
     options = TrainingOptions(epochs=4, replay_share=0.5, validation_share=0.1)
     plan = make_plan(target, options, 4.0, known)
     known_ids = {utterance.id for utterance in known}
-    replayed = [row.utterance for row in plan.rows if row.utterance in known_ids]
+    replayed = [name for name in heard(*plan.rows) if name in known_ids]
     assert len(replayed) == 4 * round(0.5 * 7)
     counts = [replayed.count(id_) for id_ in known_ids]
     assert max(counts) - min(counts) <= 1
-    assert not known_ids & {row.utterance for row in plan.validation}
+    assert not known_ids & set(heard(*plan.validation))
 
 
 def test_what_is_held_out_is_not_replayed(digits: DatasetVersion):
@@ -123,7 +130,7 @@ def test_what_is_held_out_is_not_replayed(digits: DatasetVersion):
     leaking = [same_speaker, same_prompt, same_recording]
     plan = make_plan(train[3:], TrainingOptions(replay_share=1), 4.0, [*leaking, train[0]], held_out)
     assert {skipped.utterance for skipped in plan.skipped} == {"speaker", "prompt", "recording"}
-    assert train[0].id in {row.utterance for row in plan.rows}
+    assert train[0].id in heard(*plan.rows)
 
 
 def test_the_plan_is_never_begun_again(digits: DatasetVersion):

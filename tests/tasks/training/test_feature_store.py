@@ -22,7 +22,7 @@ from infra.progress import Progress, listening
 from infra.settings import Settings, settings
 from tasks.contracts import Checkpoint, DatasetVersion, Method, Split, Utterance
 from tasks.dataset.version import read_utterances
-from tasks.speech.audio import to_int16, write_clip
+from tasks.speech.audio import load_clip, to_int16, write_clip
 from tasks.training import channel, feature_disk, feature_store, launch
 from tasks.training.examples import PlannedExamples, collate
 from tasks.training.feature_disk import FeatureDisk, Store
@@ -31,21 +31,23 @@ from tasks.training.launch import train
 from tasks.training.options import TrainingOptions
 from tasks.training.plan import make_plan
 from tasks.training.process import TrainingSpec
+from tasks.training.window_audio import WindowAudio
 from tasks.training.window_features import MelFeatures, TowerOutputs, WindowFeatures, has_frozen_tower
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.lora import add_adapters, train_every_weight
 from tasks.voxtral.prompt import VoxtralPrompt
+from tasks.voxtral.target_loss import learn_at_targets
 
 NAMES = [sha256(bytes([number])).hexdigest() for number in range(40)]
 ROW_BYTES = 4000
 
 
-def row(name: str) -> torch.Tensor:
+def stored(name: str) -> torch.Tensor:
     """What stands for a clip's features."""
     return torch.full((1000,), int(name[:6], 16) / 3, dtype=torch.float32)
 
 
-def fill(store: FeatureStore, names: Sequence[str], compute: Callable[[str], torch.Tensor] = row) -> list[str]:
+def fill(store: FeatureStore, names: Sequence[str], compute: Callable[[str], torch.Tensor] = stored) -> list[str]:
     """Fill a store; returns what was computed for it."""
     computed: list[str] = []
 
@@ -90,13 +92,11 @@ def clips(digits: DatasetVersion, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.mark.fast
 def test_features_are_those_of_the_processor_bit_for_bit(tiny: Checkpoint, clips: dict[str, Path], tmp_path: Path):
-    from tasks.speech.audio import load_clip
-
     model, processor = load_model(tiny, torch.device("cpu"), torch.float32), load_processor(tiny)
     mel = MelFeatures(processor, VoxtralPrompt(processor, model.config))
     store = FeatureStore(FeatureDisk(tmp_path, 10**9), mel.label, mel.identity)
     names = {sha256(name.encode()).hexdigest(): path for name, path in clips.items()}
-    store.fill(names, lambda name: mel.compute(names[name]), mel.row_bytes, lambda: False, lambda _: None)
+    store.fill(names, lambda name: mel.compute(load_clip(names[name])), mel.row_bytes, lambda: False, lambda _: None)
     for name, path in names.items():
         expected = processor.feature_extractor(
             load_clip(path), sampling_rate=16_000, padding="max_length", max_length=64_000, return_tensors="pt"
@@ -127,26 +127,28 @@ def test_the_model_learns_from_the_towers_stored_outputs_what_it_learns_from_its
         model = add_adapters(model, 4, 8, 0.0, projector=True)
     else:
         train_every_weight(model, audio_tower=False)
+    learn_at_targets(model)
     prompt = VoxtralPrompt(processor, model.config)
     mel = MelFeatures(processor, prompt)
     clips = {name: digits.folder / utterance.audio_path for name, utterance in spoken.items()}
     plan = make_plan(list(spoken.values()), TrainingOptions(), prompt.window_s)
-    its_own = PlannedExamples(plan.rows, spoken, lambda name: mel.window(clips[name]), prompt)
+    audio = WindowAudio(spoken, clips)
+    its_own = PlannedExamples(plan.rows, spoken, lambda row: mel.window(audio.samples(row)[0]), prompt)
     before = loss_and_gradients(model, its_own)
     assert has_frozen_tower(model)
     tower = TowerOutputs(model, mel, "tiny")
     assert not [name for name, _ in model.named_parameters() if "audio_tower" in name]
-    features = WindowFeatures(tower, spoken, clips, Settings(home=home))
-    features.prepare(spoken, lambda: False, lambda *_: None)
-    for name, path in clips.items():
-        assert torch.equal(features(name)[0], tower.compute(path)), "stored and computed are the same"
+    features = WindowFeatures(tower, audio, True, Settings(home=home))
+    features.prepare(plan.rows, lambda: False, lambda *_: None)
+    for row in plan.rows:
+        assert torch.equal(features(row)[0], tower.compute(audio.samples(row)[0])), "stored and computed are the same"
     room_for_six = Settings(home=home / "small", cache_gb=0.0007)
-    partly = WindowFeatures(tower, spoken, clips, room_for_six)
+    partly = WindowFeatures(tower, audio, True, room_for_six)
     with caplog.at_level("INFO"):
-        partly.prepare(spoken, lambda: False, lambda *_: None)
+        partly.prepare(plan.rows, lambda: False, lambda *_: None)
     assert ["are computed anew whenever they are needed" in said for said in caplog.messages].count(True) == 1
     assert 0 < on_disk(home / "small" / "cache" / "features") <= 700_000
-    assert all(torch.equal(features(name), partly(name)) for name in spoken)
+    assert all(torch.equal(features(row), partly(row)) for row in plan.rows)
     after = loss_and_gradients(model, PlannedExamples(plan.rows, spoken, features, prompt))
     assert before.keys() == after.keys()
     assert any("projector" in name for name in after)
@@ -175,7 +177,7 @@ def test_what_is_stored_is_not_computed_again(tmp_path: Path):
     second = open_store(tmp_path)
     assert sorted(fill(second, NAMES)) == sorted(NAMES[30:])
     for name in NAMES:
-        assert torch.equal(second.read(name), row(name))
+        assert torch.equal(second.read(name), stored(name))
     assert len(fill(open_store(tmp_path, identity="b"), NAMES)) == len(NAMES), "another tower has a store of its own"
 
 
@@ -183,16 +185,16 @@ _FILL = """
 import sys, time
 from pathlib import Path
 from tasks.training import feature_store
-from tests.tasks.training.test_feature_store import NAMES, fill, open_store, row
+from tests.tasks.training.test_feature_store import NAMES, fill, open_store, stored
 
 feature_store._SHARD_S = 0.05
 store = open_store(Path(sys.argv[1]))
 def compute(name):
     print(name, flush=True)
     time.sleep(float(sys.argv[2]))
-    return row(name)
+    return stored(name)
 fill(store, NAMES, compute)
-assert all((store.read(name) == row(name)).all() for name in NAMES)
+assert all((store.read(name) == stored(name)).all() for name in NAMES)
 """
 
 
@@ -231,7 +233,7 @@ def test_a_writer_that_is_killed_leaves_what_it_finished_and_blocks_nobody(tmp_p
     computed = fill(after, NAMES)
     assert 0 < len(NAMES) - len(computed) <= len(begun)
     for name in NAMES:
-        assert torch.equal(after.read(name), row(name))
+        assert torch.equal(after.read(name), stored(name))
     assert not list(store.glob(".*"))
 
 
@@ -246,7 +248,7 @@ def test_a_torn_shard_is_ignored(tmp_path: Path, kept_bytes: int):
     assert len(fill(again, NAMES)) == lost > 0
     assert torn not in shards(tmp_path)
     for name in NAMES:
-        assert torch.equal(again.read(name), row(name))
+        assert torch.equal(again.read(name), stored(name))
 
 
 def on_disk(folder: Path) -> int:
@@ -279,7 +281,7 @@ def test_what_is_in_use_stays_and_what_does_not_fit_is_not_stored(tmp_path: Path
     assert 0 < len(held) <= 5
     assert FeatureDisk(tmp_path, 0).prune(0) == 0
     for name in NAMES[:15]:
-        assert torch.equal(first.read(name), row(name))
+        assert torch.equal(first.read(name), stored(name))
     second.end()
     assert len(fill(first, NAMES[:20])) == 5, "the other's make room"
     assert on_disk(tmp_path) <= limit
@@ -296,7 +298,7 @@ def test_a_disk_without_room_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.fast
 def test_filling_stops_when_it_is_told_to_and_keeps_what_it_has(tmp_path: Path):
     seen: list[int] = []
-    open_store(tmp_path).fill(NAMES, row, ROW_BYTES, lambda: len(seen) >= 7, seen.append)
+    open_store(tmp_path).fill(NAMES, stored, ROW_BYTES, lambda: len(seen) >= 7, seen.append)
     assert seen == list(range(1, 8))
     assert sum(len(feature_disk.names_in(shard)) for shard in shards(tmp_path)) == 7
 

@@ -1,7 +1,6 @@
 """The real process on the shipped model: outputs, interruption, resumption."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from infra.errors import ModelError, TrainingError, TrainingInterrupted, Trainin
 from infra.settings import settings
 from infra.storage import exclusive
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method
-from tasks.training import channel, launch
+from tasks.training import launch
 from tasks.training.launch import open_run, run_address, train
 from tasks.training.options import TrainingOptions
 from tasks.training.process import TrainingSpec
@@ -26,6 +25,7 @@ from tasks.voxtral.checkpoint import find_checkpoint, load_model
 from tasks.voxtral.lora import go_on_from, trainable_names
 from tests.builders.figures import figures
 from tests.builders.speech import digit_version
+from tests.builders.trainings import signal_after
 
 STEPS = 11  # the loss is told at the tenth
 SHORT = TrainingOptions(method=Method.FULL, epochs=3, batch_size=4, learning_rate=3e-4, checkpoint_steps=4, max_steps=STEPS)
@@ -48,27 +48,6 @@ def same_weights(first: Path, second: Path, name: str) -> None:
         assert expected.keys() == found.keys()
         for key, weight in expected.items():
             assert torch.equal(weight, found[key]), f"{model} {key}"
-
-
-def signal_after(steps: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, written: Path | None = None) -> None:
-    """Send the training process a signal once it has reported so many steps, and this file is written."""
-    receive, start = channel.receive, launch.start
-    started: list[subprocess.Popen[bytes]] = []
-
-    def remember(*arguments: object, **named: object) -> "subprocess.Popen[bytes]":
-        started.append(start(*arguments, **named))
-        return started[-1]
-
-    def watch(line: str) -> "channel.Message | None":
-        message = receive(line)
-        if isinstance(message, channel.Step) and message.step == steps:
-            while written and not written.exists():
-                time.sleep(0.005)
-            os.kill(started[-1].pid, number)
-        return message
-
-    monkeypatch.setattr(launch, "start", remember)
-    monkeypatch.setattr(channel, "receive", watch)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +88,7 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed: Path, tiny: Check
     configuration = json.loads((undisturbed / "training_config.json").read_text())
     assert configuration["dataset_fingerprint"] == digits.fingerprint
     assert configuration["packages"]["torch"].startswith("2.")
-    for name in ("trainer_state.json", "train_results.json", "validation_results.json", "plan.jsonl", "loss.png"):
+    for name in ("trainer_state.json", "train_results.json", "eval_results.json", "plan.jsonl", "loss.png", "wer.png"):
         assert (undisturbed / name).stat().st_size > 0
     assert [path.name for path in (undisturbed / "training_results").iterdir()] == ["training.log"], "it is not tracked"
 
@@ -202,7 +181,7 @@ def test_a_run_ends_in_the_weights_of_an_undisturbed_one_wherever_it_is_killed(
     same_weights(undisturbed, folder, "model.safetensors")
     steps = {name: [step for step, _ in values] for name, values in figures(home, described).items()}
     at_the_tenth = ("loss", "learning_rate", "gradient_norm", "audio_seconds_per_second", "peak_memory_gib")
-    assert steps == {"validation_loss": [4, 8, STEPS]} | {name: [10] for name in at_the_tenth}
+    assert steps == {"validation_loss": [4, 8, STEPS], "validation_wer": [4, 8, STEPS]} | {name: [10] for name in at_the_tenth}
 
 
 def kill_the_parent_of(described: TrainingSpec) -> None:

@@ -186,11 +186,27 @@ def test_speed_is_of_the_steps_without_evaluations_and_checkpoints(tmp_path: Pat
     at(2, track.on_save)
     at(3, track.on_step_end)
     at(3, track.on_log, logs={"loss": 2.5, "learning_rate": 1e-4, "grad_norm": 0.5, "epoch": 1.0})
-    at(3, track.on_log, logs={"eval_loss": 2.0, "eval_runtime": 3.0})
+    at(3, track.on_log, logs={"eval_loss": 2.0, "eval_wer": 0.25, "eval_runtime": 3.0})
     at(4, track.on_step_end)
     at(4, track.on_log, logs={"loss": 2.0})
     assert [(step, told.get("audio_seconds_per_second")) for step, told in written] == [(3, 4.0), (3, None), (4, 11.0)]
     memory = written[0][1].pop("peak_memory_gib")
     assert 0 < memory <= peak_memory_gib()["peak_memory_gib"]
     assert written[0][1].items() >= {"loss": 2.5, "learning_rate": 1e-4, "gradient_norm": 0.5}.items()
-    assert written[1][1] == {"validation_loss": 2.0}
+    assert written[1][1] == {"validation_loss": 2.0, "validation_wer": 0.25}
+    assert "gpu_use_percent" not in written[0][1]
+
+
+@pytest.mark.parametrize(("used", "told"), [((80.0, 90.0), {"gpu_use_percent": 85.0}), ((80.0, None), {})])
+def test_use_is_that_of_all_gpus_or_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: tuple[float | None, ...], told: dict[str, float]
+):
+    gpus = [SimpleNamespace(use_percent=lambda percent=percent: percent) for percent in used]
+    monkeypatch.setattr(tracking, "find_gpus", lambda: gpus)
+    written: list[dict[str, float]] = []
+    track = Track(SimpleNamespace(write=lambda _, figures: written.append(figures)), [1.0], rows_a_step=1)
+    arguments, state, control = TrainingArguments(output_dir=str(tmp_path)), TrainerState(global_step=1), TrainerControl()
+    track.on_train_begin(arguments, TrainerState(global_step=0), control)
+    track.on_step_end(arguments, state, control)
+    track.on_log(arguments, state, control, logs={"loss": 1.0})
+    assert {name: figure for name, figure in written[0].items() if name == "gpu_use_percent"} == told
