@@ -15,8 +15,8 @@ from infra.storage import content_hash, new_folder, write_json
 from tasks.contracts import Checkpoint, DatasetVersion, Method, Split, TrainedModel
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import read_utterances
-from tasks.evaluation.error_rates import count_errors
 from tasks.evaluation.transcribe import read_hypotheses, transcribe_dataset
+from tasks.speech.error_rates import count_errors
 from tasks.speech.spoken_digits import digit_lines, make_corpus
 from tasks.training.launch import train
 from tasks.training.options import TrainingOptions

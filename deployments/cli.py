@@ -48,6 +48,10 @@ _Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
 _BatchSize = Annotated[int, typer.Option(min=1, help="Windows a step; memory grows with it.")]
 _LearningRate = Annotated[float, typer.Option(help="2e-4 suits LoRA on the 3B, 1e-5 full fine-tuning of it.")]
 _MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any option of a training, such as lora_rank=32; repeatable."),
+]
 _Repository = Annotated[str, typer.Option("--name", help="Repository: name, or owner/name.")]
 _Licence = Annotated[str, typer.Option(help="Licence of the model as the Hub names it, such as cc-by-4.0.")]
 _Forms = Annotated[list[str] | None, typer.Option(help="adapter, merged; repeatable. How a LoRA model is published.")]
@@ -88,6 +92,7 @@ def ingest(
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: Annotated[Path, typer.Argument(help="Dataset folder that `ingest` printed.")],
     replay: Annotated[list[Path] | None, typer.Option(help="Dataset folder to mix in against forgetting; repeatable.")] = None,
     base: _Base = "voxfactory-tiny",
@@ -97,10 +102,17 @@ def train(
     learning_rate: _LearningRate = 2e-4,
     max_steps: _MaxSteps = None,
     seed: _Seed = 0,
+    option: _Set = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would take: steps, memory, time.")] = False,
 ) -> None:
     """Fine-tune a Voxtral on a dataset version; goes on from the last checkpoint if it was interrupted."""
-    training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed)
+    training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed, option, context)
     version, replayed = _open_dataset(dataset), [_open_dataset(folder) for folder in replay or []]
+    if plan:
+        from deployments.planning import plan_training
+
+        plan_training(version, training, replayed)
+        return
     from deployments.running import run_flow
 
     model = run_flow(lambda: _flow("train", "train")(version, training, replayed))
@@ -172,6 +184,7 @@ def space(
 
 @app.command()
 def run(
+    context: typer.Context,
     source: _SourcePath,
     language: _Language = None,
     name: _Name = "speech",
@@ -188,13 +201,14 @@ def run(
     public: _Public = False,
     eval_share: _EvalShare = 0.2,
     seed: _Seed = 0,
+    option: _Set = None,
 ) -> None:
     """Everything: ingest, fine-tune, evaluate, gate, publish, deploy, prove."""
     from flows.params import Gate
 
     described = _source(source, language, name, eval_share, seed)
     guards = [_source(path, language, path.stem, eval_share, seed) for path in guard or []]
-    training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed)
+    training = _training(base, method, epochs, batch_size, learning_rate, max_steps, seed, option, context)
     publication = _publication(repository, licence, form, public)
     from deployments.running import run_flow
     from deployments.summary import print_result
@@ -358,9 +372,8 @@ def _checked(kind: str, **values: object) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "options") or kind
-        raise SettingsError(
-            f"{where}: {first['msg']} (given: {first['input']!r})", "Correct it and run the command again"
-        ) from error
+        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"  # of a conflict, it is all values
+        raise SettingsError(f"{where}: {first['msg']}{given}", "Correct it and run the command again") from error
 
 
 def _publication(name: str, licence: str, forms: list[str] | None, public: bool) -> "Publication":
@@ -380,9 +393,20 @@ def _source(path: Path, language: str | None, name: str, eval_share: float, seed
 
 
 def _training(
-    base: str, method: str, epochs: int, batch_size: int, learning_rate: float, max_steps: int | None, seed: int
+    base: str,
+    method: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    max_steps: int | None,
+    seed: int,
+    named: list[str] | None = None,
+    context: typer.Context | None = None,
 ) -> "Training":
-    options = {
+    """Options by their flags and, before those that were not typed (`context` knows), by --set."""
+    from deployments.options import refuse_contradiction, set_options
+
+    flags = {
         "method": method,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -390,8 +414,18 @@ def _training(
         "max_steps": max_steps,
         "seed": seed,
     }
-    training: Training = _checked("Training", base_model=base, options=options)
+    given = set_options(named or [])
+    training: Training = _checked("Training", base_model=base, options=flags | given)
+    refuse_contradiction(training.options.model_dump(), _typed(flags, context), given)
     return training
+
+
+def _typed(flags: dict[str, Any], context: typer.Context | None) -> dict[str, Any]:
+    """Those that stand on the command line, and are not the default."""
+    if context is None:
+        return {}
+    sources = {name: context.get_parameter_source(name) for name in flags}
+    return {name: value for name, value in flags.items() if (source := sources[name]) and source.name == "COMMANDLINE"}
 
 
 def _open_dataset(folder: Path) -> "DatasetVersion":

@@ -78,13 +78,19 @@ def _home(settings: Settings) -> str:
     return f"{home}, {free / 1e9:.0f} GB free"
 
 
-def _processor(_: Settings) -> str:
+def _processor(settings: Settings) -> str:
     import torch
 
     if not torch.cuda.is_available():
         return f"no GPU, {os.cpu_count()} processor cores: enough for voxfactory-tiny"
-    described = torch.cuda.get_device_properties(0)
-    return f"{torch.cuda.device_count()} x {described.name}, {described.total_memory / 1e9:.0f} GB"
+    described, gpus = torch.cuda.get_device_properties(0), torch.cuda.device_count()
+    return f"{gpus} x {described.name}, {described.total_memory / 1e9:.0f} GB{_used(settings, gpus)}"
+
+
+def _used(settings: Settings, gpus: int) -> str:
+    """What to know where there are several GPUs and training takes one."""
+    alone = settings.accelerate in (None, "gpu") and settings.training_processes in (None, 1)
+    return "; training uses one of them: VOXFACTORY_ACCELERATE=ddp takes all" if gpus > 1 and alone else ""
 
 
 def _prefect(settings: Settings) -> str:

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("deployments", "flows", "infra", "tasks")
 NEEDED = {
+    "infra/accelerate/ddp.yaml",
     "infra/local_hub/schema.sql",
     "infra/local_hub/web/templates/base.html",
     "tasks/dataset/dataset_card.md.jinja",

@@ -16,7 +16,7 @@ from tasks.publishing.screening import MANIFEST, finish, private_words
 from tasks.voxtral.merge import merge_adapter, split_weights
 from tasks.voxtral.tiny import TINY_NAME, tiny_model_folder
 
-STAGE_VERSION = 5  # raise it when equal input would give another folder: it is part of the address
+STAGE_VERSION = 6  # raise it when equal input would give another folder: it is part of the address
 _RESULTS = ("training_config.json", "train_results.json", "loss.png")
 _EVALUATION = ("eval_results.json", "wer.png")
 _MODEL_FILES = (

@@ -5,8 +5,10 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from deployments.doctor import examine, print_findings
@@ -70,3 +72,18 @@ def test_a_package_with_which_no_schedule_fires_is_told(home: Path, monkeypatch:
     monkeypatch.setattr("deployments.doctor._TOO_NEW", {"sqlalchemy": "2.0"})
     found = {finding.what: finding for finding in examine(Settings(home=home))}
     assert found["packages"].trouble == "pip install 'sqlalchemy<2.0'"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "told"),
+    [(1, {}, False), (4, {}, True), (4, {"accelerate": "gpu"}, True), (4, {"accelerate": "ddp"}, False)],
+)
+def test_gpus_that_training_leaves_idle_are_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: dict[str, str], told: bool
+):
+    described = SimpleNamespace(name="GPU", total_memory=80 * 10**9)
+    for name, answer in (("is_available", True), ("device_count", gpus), ("get_device_properties", described)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    settings = Settings(home=home, hub_port=free_port(), webhook_port=free_port(), **chosen)
+    found = {finding.what: finding for finding in examine(settings)}["device"]
+    assert ("VOXFACTORY_ACCELERATE=ddp takes all" in found.found, found.trouble) == (told, None)

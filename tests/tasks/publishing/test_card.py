@@ -151,9 +151,10 @@ def test_parts_appear_only_when_they_are_true(report: EvaluationReport):
 def test_every_option_of_the_run_is_on_the_card(report: EvaluationReport):
     text = str(card_of(report))
     configuration = json.loads((report.model.folder / "training_config.json").read_text())
-    foreign = ("freeze_audio_tower",) if report.model.method is Method.LORA else ("lora_", "train_projector")
+    foreign = ("freeze_audio_tower",) if report.model.method is Method.LORA else ("lora_", "quantise_base", "train_projector")
     for key, value in (configuration["options"] | configuration["fixed"]).items():
-        assert (f"| {key} | {value} |" in text) is not key.startswith(foreign), key
+        shown = "not set" if value is None else value
+        assert (f"| {key} | {shown} |" in text) is not key.startswith(foreign), key
     assert f"{configuration['parameters']['trained']:,} of {configuration['parameters']['all']:,} parameters" in text
     assert configuration["machine"]["processor"] in text
 
@@ -255,6 +256,19 @@ def test_a_run_that_wrote_less_down_has_a_card_that_says_less(full_report: Evalu
     assert "Training took" in text
     assert "| Processor |" not in text
     assert "parameters were trained" not in text
+
+
+def test_it_says_what_picked_the_weights_and_what_ended_the_training(full_report: EvaluationReport, tmp_path: Path):
+    by_wer = {"best_validation_wer": 0.123, "validation_decoded": 43, "ended_by": "plan"}
+    text = card_of(with_run(full_report, tmp_path / "wer", train_results=by_wer)).text
+    assert "lowest word error rate on 43 utterances of the training side (12.3 %)" in text
+    assert "ended early" not in text
+    options = json.loads((full_report.model.folder / "training_config.json").read_text())["options"] | {"patience": 3}
+    by_loss = {"best_validation_wer": None, "best_validation_loss": 0.5, "ended_by": "patience"}
+    stopped = with_run(full_report, tmp_path / "loss", train_results=by_loss, training_config={"options": options})
+    text = card_of(stopped).text
+    assert "lowest loss on 5 % of the training side (0.5000)" in text
+    assert "Training ended early: the last 3 evaluations were no better than the best before." in text
 
 
 def test_a_card_without_its_dataset_is_refused(full_report: EvaluationReport, tmp_path: Path):
