@@ -21,10 +21,13 @@ from transformers import PrinterCallback, TrainerCallback
 
 from tasks.contracts import Method
 from tasks.training.examples import Example, collate
+from tasks.training.footprint import Footprint
 from tasks.training.options import TrainingOptions
 from tasks.training.trainer import PlannedTrainer, training_arguments
 from tasks.voxtral.lora import add_adapters, recompute_activations, train_every_weight
 from tasks.voxtral.prompt import END_TOKEN, SPECIAL_TOKENS
+from tasks.voxtral.target_loss import learn_at_targets
+from tests.builders.shapes import VOCABULARY, mini_3b_config
 
 if TYPE_CHECKING:
     import torch
@@ -34,12 +37,7 @@ _WARM, _STEPS = 3, 8
 _LORA_BATCHES = (1, 4, 8, 16)
 _FULL_BATCHES = (1, 4)
 _GIBIBYTE = 1 << 30
-_VOCABULARY = 131_072
 _TRANSCRIPT_TOKENS = 24
-# config.json of mistralai/Voxtral-Mini-3B-2507
-_AUDIO = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
-_TEXT = {"vocab_size": _VOCABULARY, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 30}
-_HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
 
 
 class Windows:
@@ -58,7 +56,7 @@ class Windows:
         return self._count
 
     def __getitem__(self, index: int) -> Example:
-        spoken = [self._draw.randrange(1000, _VOCABULARY) for _ in range(_TRANSCRIPT_TOKENS)]
+        spoken = [self._draw.randrange(1000, VOCABULARY) for _ in range(_TRANSCRIPT_TOKENS)]
         return Example(prompt=self._prompt, target=(*spoken, END_TOKEN), features=self._features)
 
 
@@ -110,20 +108,9 @@ class Stopwatch(TrainerCallback):
 def mini_3b(dtype: "torch.dtype") -> "VoxtralForConditionalGeneration":
     """Random weights in the shape of Voxtral-Mini-3B, on the GPU."""
     import torch
-    from transformers import VoxtralConfig, VoxtralForConditionalGeneration
+    from transformers import VoxtralForConditionalGeneration
 
-    config = VoxtralConfig(
-        audio_config={"model_type": "voxtral_encoder", "num_mel_bins": 128, "max_source_positions": 1500, **_AUDIO},
-        text_config={
-            "model_type": "llama",
-            "max_position_embeddings": _VOCABULARY,
-            "tie_word_embeddings": False,
-            **_TEXT,
-            **_HEADS,
-        },
-        audio_token_id=SPECIAL_TOKENS["[AUDIO]"],
-        projector_hidden_act="gelu",
-    )
+    config = mini_3b_config()
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -142,7 +129,8 @@ def step(model: Any, tower: "torch.nn.Module", options: TrainingOptions) -> dict
     torch.cuda.reset_peak_memory_stats()
     watch = Stopwatch(tower)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = training_arguments(Path(folder), options, _WARM + _STEPS, on_gpu=True)
+        fitting = Footprint(rows=options.batch_size)
+        arguments = training_arguments(Path(folder), options, _WARM + _STEPS, on_gpu=True, fitting=fitting)
         arguments.save_strategy = arguments.eval_strategy = "no"  # type: ignore[assignment]
         windows = Windows((_WARM + _STEPS) * options.batch_size)
         trainer = PlannedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate, callbacks=[watch])
@@ -165,6 +153,7 @@ def adapters(batches: Sequence[int]) -> dict[str, dict[str, float]]:
     model = mini_3b(torch.bfloat16)
     tower, options = model.model.audio_tower, TrainingOptions()
     adapted = add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, projector=False)
+    learn_at_targets(adapted)
     return {f"lora, batch {batch}": step(adapted, tower, options.model_copy(update={"batch_size": batch})) for batch in batches}
 
 
@@ -175,6 +164,7 @@ def every_weight(batches: Sequence[int]) -> dict[str, dict[str, float]]:
     model = mini_3b(torch.float32)
     train_every_weight(model, audio_tower=False)
     recompute_activations(model)
+    learn_at_targets(model)
     options = TrainingOptions(method=Method.FULL, freeze_audio_tower=True)
     return {
         f"full, tower frozen, batch {batch}": step(
