@@ -33,6 +33,7 @@ def main(spec_path: Path) -> int:
     try:
         file = configuration_file(str(known.accelerate))
         configuration = _read(file)
+        _refuse_without_gpu(configuration)
         processes = known.training_processes or _processes(configuration)
         spec = TrainingSpec.model_validate_json(spec_path.read_text())
         footprint(spec.folder, spec.options, processes)
@@ -73,13 +74,16 @@ def _processes(configuration: "ClusterConfig") -> int:
 
     if configuration.num_processes > 0:
         return configuration.num_processes
-    gpus = torch.cuda.device_count()
-    if gpus == 0:
+    return torch.cuda.device_count()
+
+
+def _refuse_without_gpu(configuration: "ClusterConfig") -> None:
+    import torch
+
+    if not configuration.use_cpu and not torch.cuda.is_available():
         raise SettingsError(
-            "There is no GPU, and the configuration of accelerate is for all GPUs",
-            "Set VOXFACTORY_ACCELERATE=cpu, or unset it",
+            "There is no GPU, and the configuration of accelerate is for GPUs", "Set VOXFACTORY_ACCELERATE=cpu, or unset it"
         )
-    return gpus
 
 
 def _is_plain(configuration: "ClusterConfig") -> bool:

@@ -77,7 +77,8 @@ def lessen(folder: Path, tried: Footprint, options: TrainingOptions, processes: 
     else:
         raise TrainingError(
             f"Out of memory whatever was tried: {'; '.join(str(each) for each in too_much)}",
-            "Train a smaller model, with method=lora or a GPU with more memory, or divide it among several: VOXFACTORY_ACCELERATE=fsdp",
+            "Train a smaller model, with method=lora or a GPU with more memory, or divide it among several: VOXFACTORY_ACCELERATE=fsdp. "
+            "If it was a validation that did not fit: best_by=loss",
         )
     write_json(folder / _NAME, _Found(footprint=less, too_much=too_much))
     return less

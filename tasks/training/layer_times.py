@@ -80,7 +80,15 @@ class _Layers:
         self._model = model.model
         self._head = model.lm_head
         if options.method is Method.LORA:
-            add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
+            add_adapters(
+                model,
+                options.lora_rank,
+                options.lora_alpha,
+                options.lora_dropout,
+                options.train_projector,
+                options.lora_rank_stabilised,
+                options.lora_dora,
+            )
         else:
             train_every_weight(model, audio_tower=not options.freeze_audio_tower)
         if recompute:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 USABLE_SHARE = 0.9
 GIBIBYTE = 1 << 30
 _FLOAT32_BYTES, _BFLOAT16_BYTES = 4, 2
-_FOUR_BITS_BYTES = 0.5 + 4 / 64  # NF4 of bitsandbytes: a float32 scale for every 64 weights
+_FOUR_BITS_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # NF4: an 8-bit scale for every 64 weights, a float32 one for every 256 scales
 _OPTIMIZER_BYTES = {"adamw": 8, "adamw_8bit": 2}  # two moments a weight
 _HEAD_BYTES = 3 * (64 << 20)  # logits of some targets at a time, in float32, their bfloat16, their gradient
 _CPU_MASK_BYTES, _GPU_MASK_BYTES = 4, 1  # dropout's memory of what it hid, an element
@@ -53,7 +53,7 @@ class Memory(Contract):
 def trained_weights(shape: Shape, options: TrainingOptions) -> int:
     """How many parameters training changes."""
     if options.method is Method.LORA:
-        return adapter_weights(shape, options.lora_rank, options.train_projector)
+        return adapter_weights(shape, options.lora_rank, options.train_projector, options.lora_dora)
     return shape.all - (shape.tower if keeps_tower(options) else shape.positions_table)
 
 
@@ -135,6 +135,7 @@ def _weights_bytes(shape: Shape, options: TrainingOptions, on_gpu: bool) -> int:
     held = (_BFLOAT16_BYTES if on_gpu else _FLOAT32_BYTES) * loaded
     if options.quantise_base:
         held -= int((_BFLOAT16_BYTES - _FOUR_BITS_BYTES) * shape.layers * shape.layer_weights)
+        held += (_FLOAT32_BYTES - _BFLOAT16_BYTES) * shape.embeddings  # see quantised_model
     return held + _FLOAT32_BYTES * trained_weights(shape, options)
 
 

@@ -12,7 +12,7 @@ class TrainingOptions(Contract):
 
     method: Method = Field(Method.LORA, description="lora: small and safe; full: every weight, more memory, learns more.")
     epochs: int = Field(3, ge=1, description="Passes over the data.")
-    batch_size: int = Field(4, ge=1, description="Windows a step on one device; memory grows with it.")
+    batch_size: int = Field(4, ge=1, description="Windows a step, of all devices together; memory grows with it.")
     gradient_accumulation: int = Field(1, ge=1, description="Steps added up before the weights move.")
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="2e-4 suits LoRA; full fine-tuning of the 3B wants 1e-5.")
     schedule: Literal["cosine", "linear"] = Field("cosine", description="How the learning rate falls after warm-up.")

@@ -71,7 +71,8 @@ def make_plan(
 
     Every epoch holds every utterance that is not held back once, and `options.replay_share` times as many replayed ones, dealt in
     turn so that all of them are used before one comes again. A replayed utterance that shares recording, prompt or speaker with
-    `held_out` is skipped. `cuts` tells where utterances that are longer than a window are cut; without, they are skipped.
+    `held_out`, or a recording with validation, is skipped. `cuts` tells where utterances that are longer than a window are cut;
+    without, they are skipped.
 
     Raises:
         TrainingError: no utterance fits into the model's window.
@@ -85,12 +86,12 @@ def make_plan(
             "Set long_utterances=cut, cut the recordings at pauses, or add shorter ones",
         )
     replayable, also_skipped = _fitting(replay, window_s, cuts)
-    replayable, leaking = _without_leaks(replayable, held_out)
     draw = random.Random(options.seed)
     draw.shuffle(fitting)
-    draw.shuffle(replayable)
     held_back = min(max(1, round(options.validation_share * len(fitting))), _MOST_VALIDATION)
     validation, training = fitting[:held_back], fitting[held_back:] or fitting  # one utterance alone validates itself
+    replayable, leaking = _without_leaks(replayable, held_out, validation)
+    draw.shuffle(replayable)
     replayed_an_epoch = round(options.replay_share * len(training)) if replayable else 0
     alone = _Epoch(_alone(training), _alone(replayable))
     shared = alone
@@ -101,7 +102,8 @@ def make_plan(
         seen = (shared if epoch < packed_epochs(options) else alone).windows(replayed_an_epoch)
         draw.shuffle(seen)
         if options.length_buckets:
-            seen = _bucketed(seen, options.batch_size, draw)
+            to_full_step = -len(rows) % options.batch_size  # what the epoch before left of its last one
+            seen = seen[:to_full_step] + _bucketed(seen[to_full_step:], options.batch_size, draw)
         for window in seen:
             language = None if draw.random() < options.without_language else window[0].language
             rows.append(_row(epoch, window, language, cuts))
@@ -110,8 +112,8 @@ def make_plan(
 
 
 def packed_epochs(options: TrainingOptions) -> int:
-    """In how many epochs, from the first, utterances share windows."""
-    return 0 if options.packing == "off" else math.ceil(options.packed_share * options.epochs)
+    """In how many epochs, from the first, utterances share windows: the share rounded down, but one at least."""
+    return 0 if options.packing == "off" else max(1, math.floor(options.packed_share * options.epochs))
 
 
 class _Epoch:
@@ -141,7 +143,7 @@ def _bucketed(windows: Sequence[_Window], batch_size: int, draw: random.Random) 
     for first in range(0, len(windows), _BUCKETED_STEPS * batch_size):
         block = sorted(windows[first : first + _BUCKETED_STEPS * batch_size], key=_characters)
         steps += [block[start : start + batch_size] for start in range(0, len(block), batch_size)]
-    last = [steps.pop()] if len(steps[-1]) < batch_size else []
+    last = [steps.pop()] if steps and len(steps[-1]) < batch_size else []
     draw.shuffle(steps)
     return [window for step in steps + last for window in step]
 
@@ -168,9 +170,14 @@ def _fitting(
     return [utterance for utterance in ordered if utterance.id not in refused], skipped
 
 
-def _without_leaks(replay: Sequence[Utterance], held_out: Sequence[Utterance]) -> tuple[list[Utterance], list[Skipped]]:
-    """What is replayed may not be evaluated on either: another dataset's division knows nothing of this one's."""
-    recordings = {utterance.audio_hash for utterance in held_out}
+def _without_leaks(
+    replay: Sequence[Utterance], held_out: Sequence[Utterance], validation: Sequence[Utterance]
+) -> tuple[list[Utterance], list[Skipped]]:
+    """What is replayed may not be evaluated on either: another dataset's division knows nothing of this one's.
+
+    Validation shares prompts and speakers with what is trained on, so that only its recordings matter.
+    """
+    recordings = {utterance.audio_hash for utterance in (*held_out, *validation)}
     prompts = {(utterance.language, normalised_prompt(utterance.text)) for utterance in held_out}
     speakers = {utterance.speaker for utterance in held_out if utterance.speaker}
     kept, leaking = [], []

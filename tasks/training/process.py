@@ -16,7 +16,7 @@ from infra.settings import settings
 from infra.storage import disk_errors, full_disk, has_room
 from tasks.contracts import Checkpoint, Contract, DatasetVersion, Method
 from tasks.training import channel, ranks
-from tasks.training.footprint import Footprint, footprint, is_out_of_memory
+from tasks.training.footprint import Footprint, accumulation, footprint, is_out_of_memory
 from tasks.training.options import TrainingOptions
 from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
 
@@ -83,6 +83,11 @@ def refuse_what_cannot_work(spec: TrainingSpec) -> None:
         raise TrainingError(
             "VOXFACTORY_ACCELERATE=fsdp divides the weights, and best_by=wer transcribes with all of them", "Set best_by=loss"
         )
+    if ranks.are_sharded() and spec.options.quantise_base:
+        raise TrainingError(
+            "VOXFACTORY_ACCELERATE=fsdp divides the weights, and quantise_base=True keeps them in 4 bits, which it cannot divide",
+            "Set VOXFACTORY_ACCELERATE=ddp, or unset quantise_base",
+        )
     if spec.options.needs_bitsandbytes:
         _refuse_without_bitsandbytes(spec.options)
 
@@ -133,6 +138,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from tasks.training.material import material
     from tasks.training.outputs import write_outputs
     from tasks.training.plan import steps_of, write_plan
+    from tasks.training.selection import evaluations
     from tasks.training.tracking import Track, Tracker
     from tasks.training.trainer import (
         PlannedTrainer,
@@ -140,6 +146,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
         StopOnSignal,
         last_checkpoint,
         last_step,
+        remove_torn_checkpoints,
         step_of,
         training_arguments,
     )
@@ -167,6 +174,8 @@ def _train(spec: TrainingSpec) -> channel.Message:
 
     model = _model(spec.base, options, _recomputes(spec, known, prompt, fitting), spec.start)
     resumed = last_checkpoint(spec.folder)
+    if first:
+        remove_torn_checkpoints(spec.folder)
     steps = last_step(steps_of(plan, options), resumed, options)
     # Only what those steps take: transformers compares with max_steps after a step, so that a run whose last checkpoint is there, but
     # not its outputs, would make one step more.
@@ -200,14 +209,15 @@ def _train(spec: TrainingSpec) -> channel.Message:
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
     trainer.options, trainer.tower = options, tower
     if options.best_by == "wer":
-        trainer.validation = Validation(plan.validation, utterances, features, prompt)
+        trainer.validation = Validation(plan.validation, utterances, features, prompt, fitting.rows)
     result = _fit(trainer, resumed, fitting)
     if isinstance(result, channel.OutOfMemory):
         return result
     if ranks.any_of(stop.stopped()) and trainer.state.global_step < trainer.state.max_steps:
         return channel.Stopped(step=trainer.state.global_step)
-    if ranks.any_of(not result.training_loss < float("inf")):  # NaN compares false
-        raise TrainingError(f"The loss became {result.training_loss}", "Lower learning_rate and train again")
+    loss = evaluations(trainer.state.log_history)[-1]["eval_loss"]  # the history's: this attempt may have had no step left
+    if ranks.any_of(not loss < float("inf")):  # NaN compares false
+        raise TrainingError(f"The loss became {loss}", "Lower learning_rate and train again")
     with trainer.whole():
         if first:
             write_outputs(trainer, processor, spec, plan, meter.spent())
@@ -232,8 +242,9 @@ def _recomputes(spec: TrainingSpec, known: "Material", prompt: "VoxtralPrompt", 
     if ranks.are_sharded():  # the formula knows one device
         return spec.options.activation_checkpointing != "off"
     device = default_device()
-    at_once = spec.options.model_copy(update={"batch_size": fitting.rows})
-    largest = workload(known.plan, known.utterances, at_once, prompt).largest
+    accumulated = accumulation(spec.options, ranks.count(), fitting.rows)
+    at_once = spec.options.model_copy(update={"batch_size": fitting.rows, "gradient_accumulation": accumulated})
+    largest = workload(known.plan, known.utterances, spec.options, prompt).largest_of(fitting.rows)
     shape = shape_of(read_config(spec.base.folder))
     return fitting.recompute or decides_to_recompute(shape, at_once, largest, device.type == "cuda", device_bytes(device))
 

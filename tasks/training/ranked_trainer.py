@@ -1,4 +1,4 @@
-"""A Trainer whose validation loss does not depend on the number of processes that compute it."""
+"""A Trainer whose validation loss depends neither on the number of processes that compute it nor on how many rows they take at a time."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +11,25 @@ if TYPE_CHECKING:
 
 
 class RankedTrainer(Trainer):
-    """Alone, it is transformers' own. With others, rows that only fill a batch up do not count.
+    """The validation loss is the mean over the tokens of the data set.
 
-    The loss of a batch is the mean over its tokens, over all processes; that of a data set is the mean over the batches, each by its
-    number of rows, as transformers has it.
+    transformers weighs each batch's mean by its rows; a row that fills a batch up would count, and so would a token the more, the fewer
+    its batch has.
     """
 
-    _batches: "list[tuple[torch.Tensor, torch.Tensor]]"  # of an evaluation: loss and rows
+    _batches: "list[tuple[torch.Tensor, torch.Tensor]]"  # of an evaluation: mean loss and tokens, over all processes
 
     def prediction_step(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
-        """As transformers', and remember the loss and the rows of the batch, over all processes."""
+        """As transformers', and remember the loss and the tokens of the batch."""
         loss, *others = super().prediction_step(model, inputs, *arguments, **named)
-        if self.args.world_size > 1:
-            rows = inputs["labels"].ne(IGNORED_LABEL).any(dim=1).sum().to(loss.device)
-            self._batches.append((self.accelerator.reduce(loss, "mean"), self.accelerator.reduce(rows, "sum")))
+        tokens = inputs["labels"].ne(IGNORED_LABEL).sum().to(loss.device)
+        self._batches.append((self.accelerator.reduce(loss, "mean"), self.accelerator.reduce(tokens, "sum")))
         return loss, *others
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
-        """As transformers', but for the loss, where there are several processes."""
+        """As transformers', but for the loss."""
         self._batches = []
         output = super().evaluation_loop(*arguments, **named)
-        if self._batches and output.metrics:
-            rows = sum(int(rows) for _, rows in self._batches)
-            output.metrics["eval_loss"] = sum(float(loss) * int(rows) for loss, rows in self._batches) / rows
+        tokens = sum(int(tokens) for _, tokens in self._batches)
+        output.metrics["eval_loss"] = sum(float(loss) * int(tokens) for loss, tokens in self._batches) / tokens
         return output

@@ -53,7 +53,7 @@ class StopOnSignal(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Tells the parent process how far training is, marks complete checkpoints, evaluates the last step too."""
+    """Tells the parent process how far training is, marks and prunes checkpoints, evaluates the last step too."""
 
     def __init__(self) -> None:
         self._loss = self._wer = ""
@@ -74,10 +74,12 @@ class Report(TrainerCallback):
             self._wer = f"WER {float(logs['eval_wer']):.1%}"
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Mark the checkpoint as complete, once all processes have written their part."""
+        """Mark the checkpoint as complete, once all processes have written their part; only then others than the best go."""
         ranks.wait_for_all()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+            written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (written / _COMPLETE).touch()
+            _keep_only({written, Path(state.best_model_checkpoint or written)})
 
 
 class PlannedTrainer(RankedTrainer):
@@ -162,7 +164,6 @@ def training_arguments(folder: Path, options: TrainingOptions, steps: int, on_gp
         data_seed=options.seed,
         save_strategy="steps",
         save_steps=options.checkpoint_steps,
-        save_total_limit=2,
         eval_strategy="steps",
         eval_steps=options.checkpoint_steps,
         metric_for_best_model=f"eval_{options.best_by}",
@@ -195,6 +196,14 @@ def last_step(steps: int, checkpoint: Path | None, options: TrainingOptions) -> 
 def step_of(checkpoint: Path) -> int:
     """The step after which a checkpoint was written."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _keep_only(kept: set[Path]) -> None:
+    """Of a run's checkpoints; the marks go first, so that none is ever half there and marked."""
+    folder = next(iter(kept)).parent
+    for checkpoint in set(folder.glob("checkpoint-*")) - kept:
+        (checkpoint / _COMPLETE).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint)
 
 
 def remove_torn_checkpoints(folder: Path) -> None:

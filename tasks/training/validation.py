@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import VoxtralForConditionalGeneration
 
 MOST_DECODED = 200  # utterances
-_BATCH_SIZE = 16
+_MOST_AT_A_TIME = 16
+_FOR_A_TRAINED_ROW = 4  # so many fit where one row with what its gradient needs does
 
 
 class Validation:
@@ -32,6 +33,7 @@ class Validation:
         utterances: of each id.
         features: of a row, (windows, mel bins, frames) or (windows, positions, hidden size), whichever the model takes.
         prompt: of the model's tokenizer.
+        trained_rows: how many rows are trained on at a time, which tells how much memory there is.
 
     """
 
@@ -41,10 +43,12 @@ class Validation:
         utterances: Mapping[str, Utterance],
         features: "Callable[[PlanRow], torch.Tensor]",
         prompt: VoxtralPrompt,
+        trained_rows: int,
     ) -> None:
         chosen = [(row, utterances[row.utterances[0]]) for row in rows[:MOST_DECODED]]
         self._spoken = sorted(chosen, key=lambda one: (one[1].duration_s, one[1].id))
         self._features, self._prompt = features, prompt
+        self._at_a_time = min(_MOST_AT_A_TIME, _FOR_A_TRAINED_ROW * trained_rows)
 
     def wer(self, model: "VoxtralForConditionalGeneration | PeftModel", accelerator: "Accelerator") -> float:
         """A fraction; each process transcribes a share, and all learn the same figure. The model's mode is kept."""
@@ -58,7 +62,9 @@ class Validation:
         model.eval()
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
             heard = [
-                text for start in range(0, len(dealt), _BATCH_SIZE) for text in self._heard(model, dealt[start:][:_BATCH_SIZE])
+                text
+                for start in range(0, len(dealt), self._at_a_time)
+                for text in self._heard(model, dealt[start:][: self._at_a_time])
             ]
         model.train(was_training)
         errors = words = 0

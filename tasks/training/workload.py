@@ -48,7 +48,11 @@ class Workload(NamedTuple):
     @property
     def largest(self) -> Batch:
         """One as large as the largest in every way: what memory must hold."""
-        shapes = [batch_of(rows) for rows in self.batches]
+        return self.largest_of(max(map(len, self.batches)))
+
+    def largest_of(self, at_a_time: int) -> Batch:
+        """The same, where so many rows of a batch are computed at a time."""
+        shapes = [batch_of(rows[start:][:at_a_time]) for rows in self.batches for start in range(0, len(rows), at_a_time)]
         rows, windows, length, targets, _ = (max(sizes) for sizes in zip(*shapes, strict=True))
         return Batch(rows, windows, length, targets, even=all(shape.even for shape in shapes))
 

@@ -120,10 +120,10 @@ def _check(folder: Path, name: str, weights: bool) -> None:
 
 
 def default_device() -> "torch.device":
-    """The first GPU, else the processor."""
+    """The GPU that is this process's, else the processor."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def default_dtype(device: "torch.device") -> "torch.dtype":

@@ -137,8 +137,7 @@ def shape_of(config: "VoxtralConfig") -> Shape:
     )
 
 
-def adapter_weights(shape: Shape, rank: int, projector: bool) -> int:
-    """Parameters of LoRA adapters on every layer of the language model, and on the projector if asked."""
-    a_layer = sum(inputs + outputs for inputs, outputs in shape.layer_widths)
-    before = sum(inputs + outputs for inputs, outputs in shape.projector_widths) if projector else 0
-    return rank * (shape.layers * a_layer + before)
+def adapter_weights(shape: Shape, rank: int, projector: bool, dora: bool = False) -> int:
+    """Parameters of LoRA adapters on every layer of the language model, and on the projector if asked; DoRA adds a length an output."""
+    adapted = shape.layer_widths * shape.layers + (shape.projector_widths if projector else ())
+    return sum(rank * (inputs + outputs) + (outputs if dora else 0) for inputs, outputs in adapted)
