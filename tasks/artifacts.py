@@ -4,9 +4,11 @@ They are for people: a server that does not answer costs the picture, never the 
 """
 
 import base64
+import json
 import logging
 import shlex
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectHTTPStatusError
 
 from infra.progress import Progress, listening
@@ -30,13 +34,15 @@ from infra.tracking import address_of_figures
 from tasks.contracts import DatasetVersion, DeployedSpace, EvaluationReport, GateDecision, Proof, PublishedModel, TrainedModel
 
 _EVERY_S = 3.0  # each update is a call, and a row of the server's database
+_ROWS = 50  # of a table of figures: the last ones; all of them are in Trackio and trainer_state.json
+_DIGITS = 4
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def progress_shown() -> Iterator[None]:
-    """Show what the work inside reports, one progress bar for each of its stages."""
-    with listening(_Bars()):
+    """Show what the work inside reports, one progress bar for each of its stages, and a table where it tells figures."""
+    with listening(_Bars()), listening(_Tables()):
         yield
 
 
@@ -58,6 +64,44 @@ class _Bars:
                 update_progress_artifact(self._bars[progress.stage], progress=percent, description=_described(progress))
             else:
                 self._bars[progress.stage] = create_progress_artifact(percent, description=_described(progress))  # type: ignore[assignment]
+
+
+class _Tables:
+    """The last figures of each stage, as a table that grows while it runs; they are told as often as the bars are."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, deque[dict[str, float | str]]] = {}
+        self._tables: dict[str, UUID] = {}
+        self._told: dict[str, float] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if not progress.figures:
+            return
+        stage, now = progress.stage, time.monotonic()
+        self._add(progress)
+        if now < self._told.get(stage, 0) + _EVERY_S and progress.done < progress.total:
+            return
+        self._told[stage] = now
+        names = list(dict.fromkeys(name for row in self._rows[stage] for name in row))  # the UI takes a table's columns from one row
+        rows = [{name: row.get(name, "") for name in names} for row in self._rows[stage]]
+        with _for_people():
+            if stage in self._tables:
+                with get_client(sync_client=True) as client:
+                    client.update_artifact(self._tables[stage], ArtifactUpdate(data=json.dumps(rows)))
+            else:
+                described = f"{stage}: figures of the last {_ROWS} logged steps"
+                self._tables[stage] = create_table_artifact(rows, key=f"{stage}-figures", description=described)  # type: ignore[assignment]
+
+    def _add(self, progress: Progress) -> None:
+        """What is measured at a step after other figures of it goes into their row."""
+        rows = self._rows.setdefault(progress.stage, deque(maxlen=_ROWS))
+        if not rows or rows[-1]["step"] != progress.done:
+            rows.append({"step": progress.done})
+        rows[-1] |= {name: _rounded(value) for name, value in progress.figures.items()}
+
+
+def _rounded(value: float | None) -> float | str:
+    return "not a number" if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 def _described(progress: Progress) -> str:

@@ -28,6 +28,14 @@ class Step(Contract):
     note: str  # the last loss, and the last WER
 
 
+class Figures(Contract):
+    """What was measured at a step, by name; a loss that is no number is None."""
+
+    kind: Literal["figures"] = "figures"
+    step: int
+    figures: dict[str, float | None]
+
+
 class Stopped(Contract):
     """A signal came; there is a checkpoint of this step, or none at step 0: it came before the first."""
 
@@ -58,7 +66,7 @@ class Finished(Contract):
     kind: Literal["finished"] = "finished"
 
 
-Message = Features | Step | Stopped | Failed | OutOfMemory | Finished
+Message = Features | Step | Figures | Stopped | Failed | OutOfMemory | Finished
 _parser: TypeAdapter[Message] = TypeAdapter(Message)
 
 

@@ -128,6 +128,9 @@ def _follow(process: "subprocess.Popen[bytes]") -> _Heard:
         elif isinstance(message, channel.Step):
             step = message
             progress.report("train", message.step, message.steps, message.note)
+        elif isinstance(message, channel.Figures):
+            if step:
+                progress.report("train", message.step, step.steps, step.note, message.figures)
         else:
             ended = ended or message
     return _Heard(ended, step, list(tail), process.wait())

@@ -135,6 +135,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from tasks.training.energy import KeepMeter, Meter, find_counters
     from tasks.training.examples import PlannedExamples, collate
     from tasks.training.filled import FilledUp, collate_filled
+    from tasks.training.flops import caches_tower
     from tasks.training.material import material
     from tasks.training.outputs import write_outputs
     from tasks.training.plan import steps_of, write_plan
@@ -152,7 +153,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     )
     from tasks.training.validation import Validation
     from tasks.training.window_audio import WindowAudio
-    from tasks.training.window_features import ChangedFeatures, MelFeatures, TowerOutputs, WindowFeatures, has_frozen_tower
+    from tasks.training.window_features import ChangedFeatures, MelFeatures, TowerOutputs, WindowFeatures
     from tasks.voxtral.prompt import VoxtralPrompt
     from tasks.voxtral.shape import read_config
 
@@ -185,7 +186,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     audio = WindowAudio(utterances, clips)
     mel = MelFeatures(processor, prompt)
     # The wrapping of FSDP looks for the tower's layers.
-    apart = options.cache == "tower" and has_frozen_tower(model) and not ranks.are_sharded()
+    apart = caches_tower(options) and not ranks.are_sharded()
     tower = TowerOutputs(model, mel, spec.base.label) if apart else None
     features = WindowFeatures(tower or mel, audio, options.cache != "off", settings())
     heard = ChangedFeatures(features, mel, audio, options) if is_changed(options) else features
@@ -204,7 +205,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
         train_dataset=FilledUp(PlannedExamples(rows, utterances, heard, prompt), fitting.rows),
         eval_dataset=FilledUp(PlannedExamples(plan.validation, utterances, features, prompt), fitting.rows),
         data_collator=collate_filled(collate),
-        callbacks=[stop, Report(), KeepMeter(meter), *([Track(tracker, durations_s, rows_a_step)] if tracker else [])],
+        callbacks=[stop, Report(), KeepMeter(meter), *([Track(durations_s, rows_a_step, tracker)] if first else [])],
     )
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
     trainer.options, trainer.tower = options, tower

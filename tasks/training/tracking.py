@@ -1,7 +1,7 @@
-"""The figures of a training, step by step, for Trackio (`tracker`). They are for people: whatever becomes of them, training goes on.
+"""The figures of a training, step by step, for the parent and for Trackio (`tracker`): whatever becomes of them, training goes on.
 
-The callback computes them and writes them into a pipe, which takes microseconds; a process of its own does the rest. If that ends, hangs
-or complains, training.log gets one warning.
+The callback computes them and writes them into pipes, which takes microseconds; for Trackio, a process of its own does the rest. If that
+ends, hangs or complains, training.log gets one warning.
 """
 
 import json
@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from infra.processes import last_lines, start
 from infra.settings import settings
 from infra.tracking import space_token
+from tasks.training import channel
 from tasks.training.gpus import find_gpus
 
 if TYPE_CHECKING:
@@ -88,14 +89,14 @@ class Tracker:
 
 
 class Track(TrainerCallback):
-    """Losses, WER, learning rate, norm of the gradient, speed, memory and use of the GPUs, for a tracker.
+    """Tells the parent, and a tracker if there is one: losses, WER, learning rate, norm of the gradient, speed, memory, use of the GPUs.
 
     Speed is the length of the rows that were trained on, by the time that their steps took, reading included, without evaluations
     and checkpoints.
     """
 
-    def __init__(self, tracker: Tracker, durations_s: Sequence[float], rows_a_step: int) -> None:
-        self._tracker, self._durations_s, self._rows_a_step = tracker, durations_s, rows_a_step
+    def __init__(self, durations_s: Sequence[float], rows_a_step: int, tracker: Tracker | None) -> None:
+        self._durations_s, self._rows_a_step, self._tracker = durations_s, rows_a_step, tracker
         self._gpus = find_gpus()
         self._told_step = 0
         self._training_s = self._since_s = 0.0
@@ -123,11 +124,14 @@ class Track(TrainerCallback):
         if "loss" in figures:
             figures |= {"audio_seconds_per_second": self._speed(state.global_step), **peak_memory_gib(), **self._use()}
         if figures:
+            channel.send(channel.Figures(step=state.global_step, figures=figures))
+        if figures and self._tracker:
             self._tracker.write(state.global_step, figures)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Let the tracker finish."""
-        self._tracker.end()
+        if self._tracker:
+            self._tracker.end()
 
     def _use(self) -> dict[str, float]:
         """The mean over the GPUs, or nothing where one of them does not tell."""

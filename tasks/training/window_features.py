@@ -211,11 +211,6 @@ class ChangedFeatures:
         return self._features.restored(windows)
 
 
-def has_frozen_tower(model: "VoxtralForConditionalGeneration | PeftModel") -> bool:
-    """Whether training leaves the audio tower as it is."""
-    return not any(weight.requires_grad for name, weight in model.named_parameters() if "audio_tower" in name)
-
-
 def weights_hash(module: "torch.nn.Module") -> str:
     """Hex SHA-256 over names, types, shapes and bytes of weights."""
     import hashlib

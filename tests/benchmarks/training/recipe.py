@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.contracts import SAMPLE_RATE_HZ, Checkpoint, Contract, DatasetVersion, Split
 from tasks.training.options import TrainingOptions
 from tasks.training.plan import PlanRow
+from tasks.voxtral.features import MEL_HOP_SAMPLES
 from tests.benchmarks.training.measured import Measured, peak_bytes
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ class Clips:
 class Collator:
     """Prompt by the processor, transcript and end token behind it; left-padded; learned are transcript and end token."""
 
-    def __init__(self, processor: Any, name: str) -> None:
+    def __init__(self, processor: Any, name: str, window_frames: int) -> None:
         self._processor, self._name = processor, name
+        # The processor's own defaults for windows of 30 s: voxfactory-tiny has shorter ones.
+        self._window = {"pad_to_multiple_of": window_frames * MEL_HOP_SAMPLES, "max_source_positions": window_frames}
         self._tekken = processor.tokenizer.tokenizer.instruct_tokenizer.tokenizer
 
     def __call__(self, examples: "list[dict[str, Any]]") -> "dict[str, torch.Tensor]":
@@ -72,6 +75,7 @@ class Collator:
                 language=example["language"],
                 sampling_rate=SAMPLE_RATE_HZ,
                 format=["WAV"],
+                audio_kwargs=self._window,
             )
             target = [*self._tekken.encode(example["text"], bos=False, eos=False), 2]
             rows.append((prompt["input_ids"][0].tolist(), target))
@@ -101,7 +105,7 @@ def main(job: Job) -> None:
         set_seed,
     )
 
-    from tasks.voxtral.checkpoint import load_processor
+    from tasks.voxtral.checkpoint import load_processor, window_frames
 
     options, clips = job.options, Clips(job)
     set_seed(options.seed)
@@ -172,7 +176,7 @@ def main(job: Job) -> None:
         model=adapted,
         args=arguments,
         train_dataset=clips,
-        data_collator=Collator(processor, job.base.label),
+        data_collator=Collator(processor, job.base.label, window_frames(job.base.folder)),
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)

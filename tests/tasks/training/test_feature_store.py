@@ -32,7 +32,7 @@ from tasks.training.options import TrainingOptions
 from tasks.training.plan import make_plan
 from tasks.training.process import TrainingSpec
 from tasks.training.window_audio import WindowAudio
-from tasks.training.window_features import MelFeatures, TowerOutputs, WindowFeatures, has_frozen_tower
+from tasks.training.window_features import MelFeatures, TowerOutputs, WindowFeatures
 from tasks.voxtral.checkpoint import load_model, load_processor
 from tasks.voxtral.lora import add_adapters, train_every_weight
 from tasks.voxtral.prompt import VoxtralPrompt
