@@ -82,7 +82,9 @@ class _Tables:
         if now < self._told.get(stage, 0) + _EVERY_S and progress.done < progress.total:
             return
         self._told[stage] = now
-        names = list(dict.fromkeys(name for row in self._rows[stage] for name in row))  # the UI takes a table's columns from one row
+        names = list(
+            dict.fromkeys(name for row in self._rows[stage] for name in row)
+        )  # the UI takes a table's columns from one row
         rows = [{name: row.get(name, "") for name in names} for row in self._rows[stage]]
         with _for_people():
             if stage in self._tables:

@@ -38,8 +38,9 @@ def learn_at_targets(model: "VoxtralForConditionalGeneration | PeftModel") -> No
 
     """
     voxtral = model.get_base_model() if hasattr(model, "get_base_model") else model
-    _head(voxtral)
+    _check_head(voxtral.lm_head)
     voxtral.forward = MethodType(_forward, voxtral)
+    voxtral.lm_head.forward = MethodType(_head_forward, voxtral.lm_head)
 
 
 def sum_of_cross_entropies(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -94,19 +95,26 @@ def _forward(  # the names are looked up: by Trainer, to pass num_items_in_batch
     rows, positions = (following != IGNORED_LABEL).nonzero(as_tuple=True)
     targets = following[rows, positions]
     learning = hidden[:, -labels.shape[1] :][rows, positions]
-    total = sum_of_cross_entropies(learning, _head(self), targets)
+    _check_head(self.lm_head)
+    total = self.lm_head(learning, targets)
     count = len(targets) if num_items_in_batch is None else num_items_in_batch
     return CausalLMOutputWithPast(loss=total / torch.as_tensor(count, device=total.device).clamp(min=1))
 
 
-def _head(model: "VoxtralForConditionalGeneration") -> torch.Tensor:
-    """The weight whose product with hidden states is all that lm_head does."""
-    head = model.lm_head
-    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
+def _head_forward(self: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    """The loss where targets are given, else logits. Called as a module: FSDP gathers the weight for that, and its gradient afterwards."""
+    if targets is None:
+        return torch.nn.Linear.forward(self, hidden)
+    return sum_of_cross_entropies(hidden, self.weight, targets)
+
+
+def _check_head(head: torch.nn.Module) -> None:
+    """What lm_head does must be a product with its weight; FSDP's own kind of Linear is one, an adapter or 4 bits are none."""
+    plain = isinstance(head, torch.nn.Linear) and type(head).forward is torch.nn.Linear.forward and head.bias is None
+    if not plain:
         raise ModelError(
             f"lm_head is no plain matrix: {str(head).splitlines()[0]}", "Train without an adapter or a bias on lm_head"
         )
-    return head.weight
 
 
 class _SumOfCrossEntropies(torch.autograd.Function):

@@ -11,6 +11,7 @@ from threading import Event, Thread
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -99,6 +100,19 @@ def test_speech_becomes_a_better_model_with_a_proven_demo(
     assert rates[0]["wer_tuned"]["value"] < rates[0]["wer_base"]["value"]
     assert [score["set_name"] for score in rates] == ["radio", "guard"]
     assert "from the cache" not in stages_of_last_run(server).values()
+
+
+def test_the_figures_of_its_training_grow_as_a_table_in_the_ui(
+    first: "subprocess.CompletedProcess[str]", workplace: Path, server: str
+):
+    only = ArtifactFilter(key=ArtifactFilterKey(any_=["train-figures"]))
+    with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as client:
+        (table,) = client.read_artifacts(artifact_filter=only)
+    rows = json.loads(table.data) if isinstance(table.data, str) else table.data
+    (run,) = (workplace / "home" / "runs").glob("*/train_results.json")
+    assert rows[-1]["step"] == json.loads(run.read_text())["steps"], "it was not left as it began"
+    assert rows[-1]["validation_wer"] < 1
+    assert {"loss", "learning_rate", "gradient_norm", "audio_seconds_per_second", "peak_memory_gib"} <= rows[0].keys()
 
 
 def test_it_is_on_the_hub_in_private_under_a_tag(first: "subprocess.CompletedProcess[str]", hub: Workplace, workplace: Path):

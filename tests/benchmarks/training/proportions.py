@@ -14,7 +14,7 @@ import numpy as np
 from tasks.contracts import SAMPLE_RATE_HZ, Checkpoint, DatasetVersion
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.speech.audio import read_clip, write_clip
-from tasks.voxtral.checkpoint import find_checkpoint
+from tasks.voxtral.checkpoint import default_device, default_dtype, find_checkpoint
 from tasks.voxtral.features import MEL_HOP_SAMPLES
 from tasks.voxtral.prompt import SPECIAL_TOKENS
 from tests.builders.speech import REAL_SPEECH
@@ -88,7 +88,9 @@ def random_model(folder: Path, config: "VoxtralConfig") -> Checkpoint:
     written = folder / "tekken.json"
     written.write_text(json.dumps(tekken))
     torch.manual_seed(0)
-    model = VoxtralForConditionalGeneration(config)
+    device = default_device()
+    with device:
+        model = VoxtralForConditionalGeneration._from_config(config, dtype=default_dtype(device))
     model.generation_config = GenerationConfig(
         bos_token_id=SPECIAL_TOKENS["<s>"], eos_token_id=SPECIAL_TOKENS["</s>"], pad_token_id=SPECIAL_TOKENS["<pad>"]
     )

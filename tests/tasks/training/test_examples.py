@@ -131,6 +131,10 @@ def test_what_is_held_out_is_not_replayed(digits: DatasetVersion):
     plan = make_plan(train[3:], TrainingOptions(replay_share=1), 4.0, [*leaking, train[0]], held_out)
     assert {skipped.utterance for skipped in plan.skipped} == {"speaker", "prompt", "recording"}
     assert train[0].id in heard(*plan.rows)
+    validating = {name for row in plan.validation for name in row.utterances}
+    copies = [u.model_copy(update={"id": f"copy-{u.id}"}) for u in train[3:]]
+    repeated = make_plan(train[3:], TrainingOptions(replay_share=1), 4.0, copies, held_out)
+    assert {skipped.utterance for skipped in repeated.skipped} == {f"copy-{name}" for name in validating}
 
 
 def test_the_plan_is_never_begun_again(digits: DatasetVersion):

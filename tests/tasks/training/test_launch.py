@@ -17,10 +17,10 @@ from infra.errors import SettingsError, TrainingError, TrainingInterrupted, Trai
 from infra.progress import Progress, listening
 from infra.settings import settings
 from tasks.contracts import Checkpoint, DatasetVersion, Method
-from tasks.training import channel, launch, ranks
+from tasks.training import accelerated, channel, launch, ranks
 from tasks.training.launch import train
 from tasks.training.options import TrainingOptions
-from tasks.training.process import TrainingSpec
+from tasks.training.process import TrainingSpec, refuse_what_cannot_work
 
 ROOT = Path(__file__).parents[3]
 # The last of the steps has fewer rows than the others, so that one process of two has nothing left to learn from.
@@ -190,6 +190,37 @@ def test_a_configuration_that_training_cannot_use_is_refused(
     configure(monkeypatch, str(file), 2)
     with pytest.raises(SettingsError, match=r"ours\.yaml is for 2 machines"):
         train(described)
+
+
+@pytest.mark.fast
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", sorted(set(CONFIGURATIONS) - {"cpu"}))
+def test_where_there_is_no_gpu_a_configuration_for_gpus_is_refused(
+    name: str,
+    tiny: Checkpoint,
+    digits: DatasetVersion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    described = TrainingSpec(folder=tmp_path, base=tiny, dataset=digits, options=OPTIONS)
+    (tmp_path / "spec.json").write_text(described.model_dump_json())
+    monkeypatch.setenv("VOXFACTORY_ACCELERATE", name)
+    settings.cache_clear()
+    assert accelerated.main(tmp_path / "spec.json") == SettingsError.exit_code
+    told = channel.receive(capsys.readouterr().out)
+    assert isinstance(told, channel.Failed)
+    assert told.problem.startswith("There is no GPU")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("method", [{"best_by": "wer"}, {"best_by": "loss", "quantise_base": True}])
+def test_what_divided_weights_cannot_do_is_refused(
+    method: dict[str, object], tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(TrainingError, match=f"fsdp.*{next(reversed(method))}"):
+        refuse_what_cannot_work(TrainingSpec(folder=tmp_path, base=tiny, dataset=digits, options=TrainingOptions(**method)))
 
 
 @pytest.mark.fast

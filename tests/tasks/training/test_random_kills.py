@@ -37,9 +37,10 @@ home, described = Path(sys.argv[1]), sys.argv[2]
 began = time.monotonic()
 assert os.waitpid(attempt(another(0)), 0)[1] == 0
 whole_s = time.monotonic() - began
-draw, runs, disturbed = random.Random(), 1, another(1)
+draw, runs, disturbed, resumed = random.Random(), 1, another(1), 0
 for _ in range({MOMENTS}):
     after_s, number = draw.uniform(0, 0.7 * whole_s), draw.choice([signal.SIGKILL, signal.SIGTERM])
+    resumed += trainer.last_checkpoint(disturbed.parent) is not None
     child, ends = attempt(disturbed), time.monotonic() + after_s
     while time.monotonic() < ends and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         time.sleep(0.01)
@@ -51,6 +52,7 @@ for _ in range({MOMENTS}):
         runs += 1
         disturbed = another(runs)
 assert os.waitpid(attempt(disturbed), 0)[1] == 0
+assert resumed, "every moment came before the first checkpoint"
 """
 
 

@@ -113,7 +113,7 @@ def heard(tiny: Checkpoint, english: DatasetVersion) -> SimpleNamespace:
 
 def validation(heard: SimpleNamespace, utterances: list[Utterance]) -> Validation:
     rows = [PlanRow(epoch=0, utterances=(utterance.id,), language=utterance.language) for utterance in utterances]
-    return Validation(rows, {utterance.id: utterance for utterance in utterances}, heard.features, heard.prompt)
+    return Validation(rows, {utterance.id: utterance for utterance in utterances}, heard.features, heard.prompt, trained_rows=1)
 
 
 @pytest.mark.fast

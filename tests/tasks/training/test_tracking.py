@@ -172,9 +172,7 @@ def test_speed_is_of_the_steps_without_evaluations_and_checkpoints(tmp_path: Pat
     written: list[tuple[int, dict[str, float]]] = []
     clock_s = iter([100.0, 101.0, 150.0, 200.0, 202.0, 203.0])
     monkeypatch.setattr(tracking, "time", SimpleNamespace(monotonic=lambda: next(clock_s)))
-    track = Track(
-        SimpleNamespace(write=lambda *told: written.append(told)), [9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 5.0, 6.0], rows_a_step=2
-    )
+    track = Track([9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 5.0, 6.0], 2, SimpleNamespace(write=lambda *told: written.append(told)))
     arguments, control = TrainingArguments(output_dir=str(tmp_path)), TrainerControl()
 
     def at(step: int, event: Callable[..., None], **told: dict[str, float]) -> None:
@@ -204,7 +202,7 @@ def test_use_is_that_of_all_gpus_or_not_told(
     gpus = [SimpleNamespace(use_percent=lambda percent=percent: percent) for percent in used]
     monkeypatch.setattr(tracking, "find_gpus", lambda: gpus)
     written: list[dict[str, float]] = []
-    track = Track(SimpleNamespace(write=lambda _, figures: written.append(figures)), [1.0], rows_a_step=1)
+    track = Track([1.0], 1, SimpleNamespace(write=lambda _, figures: written.append(figures)))
     arguments, state, control = TrainingArguments(output_dir=str(tmp_path)), TrainerState(global_step=1), TrainerControl()
     track.on_train_begin(arguments, TrainerState(global_step=0), control)
     track.on_step_end(arguments, state, control)

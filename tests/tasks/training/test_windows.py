@@ -116,9 +116,11 @@ def test_buckets_put_transcripts_of_like_length_into_a_step_and_change_nothing_e
     plain, bucketed = (make_plan(spoken, options.model_copy(update={"length_buckets": on}), WINDOW_S) for on in (False, True))
     lengths = {utterance.id: len(utterance.text) for utterance in spoken}
 
+    assert len(by_epoch(plain)[0]) % 4, "an epoch ends amid a step"
+
     def padding(plan: Plan) -> int:
-        rows = by_epoch(plan)[0]
-        steps = [[lengths[row.utterances[0]] for row in rows[n : n + 4]] for n in range(0, len(rows), 4)]
+        spoken_lengths = [lengths[row.utterances[0]] for row in plan.rows]
+        steps = [spoken_lengths[n : n + 4] for n in range(0, len(spoken_lengths), 4)]
         return sum(max(step) * len(step) - sum(step) for step in steps)
 
     assert padding(bucketed) < 0.6 * padding(plain)

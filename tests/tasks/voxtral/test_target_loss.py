@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, linear, pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -271,6 +272,25 @@ def test_distributed_data_parallel_sees_every_gradient(tiny: Checkpoint, example
         loss.backward()  # DDP refuses the next forward pass where a weight had no gradient
     torch.testing.assert_close(loss, expected)
     assert_same(gradients(model), expected_gradients)
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("trained", [adapted, whole])
+def test_weights_that_are_divided_learn_the_same(tiny: Checkpoint, examples: list[Example], trained: Callable[[Any], Any]):
+    """FSDP divides each layer, and the head, by itself; it gathers the weights of a module that is called."""
+    batch = collate(examples[:2])
+    expected, expected_gradients = learn(tiny, trained, batch)
+    torch.manual_seed(3)
+    model = trained(load_model(tiny, CPU, torch.float32)).train()
+    learn_at_targets(model)
+    mesh = torch.distributed.init_device_mesh("cpu", (1,))
+    voxtral = model.get_base_model() if trained is adapted else model
+    for divided in (*voxtral.model.audio_tower.layers, *voxtral.model.language_model.layers, voxtral.lm_head, model):
+        fully_shard(divided, mesh=mesh)
+    loss = model(**batch).loss
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), expected)
+    assert_same({name: gradient.full_tensor() for name, gradient in gradients(model).items()}, expected_gradients)
 
 
 def trainer(
