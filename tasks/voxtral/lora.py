@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import ModelError
 from tasks.contracts import Checkpoint
+from tasks.voxtral.dropout import quicken_dropout
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,6 +60,7 @@ def add_adapters(
         ),
     )
     check_adapters(adapted)
+    quicken_dropout(adapted)
     return adapted
 
 
@@ -93,6 +95,7 @@ def go_on_from(
         if found != wanted:
             raise ModelError(f"{adapter.name} was trained with {option}={found}, {option} is {wanted}", f"Set {option}={found}")
     check_adapters(adapted)
+    quicken_dropout(adapted)
     return adapted
 
 
