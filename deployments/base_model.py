@@ -85,7 +85,7 @@ def _evaluate(home: Path, dataset: DatasetVersion, model: TrainedModel) -> dict[
     rates = {}
     for language in (*CLIPS, "all"):
         spoken = [utterance for utterance in utterances if language in (utterance.language, "all")]
-        counts = count_errors([u.text for u in spoken], [heard[u.id] for u in spoken])
+        counts = count_errors([u.text for u in spoken], [heard[u.id].text for u in spoken])
         rates[language] = round(counts.wer, 4)
     return rates
 

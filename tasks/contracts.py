@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -138,6 +139,15 @@ class Interval(Contract):
     high: float
 
 
+class Errors(Contract):
+    """What one model did in one set: errors of words by kind, and outputs that did not end by themselves."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    endless: int
+
+
 class Score(Contract):
     """Base against tuned on the same utterances of one set and language. Rates are fractions: 0.05 is 5 %."""
 
@@ -145,11 +155,15 @@ class Score(Contract):
     language: str
     utterances: int
     words: int
+    drawn: Literal["utterances", "speakers"]  # what was drawn again and again for the intervals
     wer_base: Interval
     wer_tuned: Interval
     wer_change: Interval  # tuned minus base, paired: below zero is better
+    p_better: float  # share of draws in which the WER falls
     cer_base: float
     cer_tuned: float
+    errors_base: Errors
+    errors_tuned: Errors
 
 
 class Example(Contract):
@@ -220,6 +234,7 @@ class GateDecision(Contract):
 
     publish: bool
     reasons: tuple[str, ...]
+    more_utterances: int | None = None  # how many more to evaluate on might tell, where it is only that
 
 
 class StagedModel(Contract):

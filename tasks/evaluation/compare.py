@@ -5,14 +5,14 @@ from pathlib import Path
 
 from infra.errors import EvaluationError
 from infra.storage import readable, write_json
-from tasks.contracts import DatasetVersion, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
+from tasks.contracts import DatasetVersion, Errors, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
 from tasks.dataset.version import read_utterances
 from tasks.evaluation.figures import draw_scores
-from tasks.evaluation.intervals import wer_intervals
-from tasks.evaluation.transcribe import read_hypotheses
-from tasks.speech.error_rates import count_errors
+from tasks.evaluation.intervals import wer_rates
+from tasks.evaluation.transcribe import Hypothesis, read_hypotheses
+from tasks.speech.error_rates import ErrorCounts, count_errors
 
-COMPARE_VERSION = 1
+COMPARE_VERSION = 2
 _EXAMPLES_A_SET = 8
 _DIFFERING_A_SET = 3
 
@@ -81,19 +81,32 @@ def open_report(folder: Path) -> EvaluationReport:
 
 def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utterance], seed: int) -> Score:
     references = [utterance.text for utterance in utterances]
-    base = count_errors(references, [heard.base[utterance.id] for utterance in utterances])
-    tuned = count_errors(references, [heard.tuned[utterance.id] for utterance in utterances])
-    wer_base, wer_tuned, wer_change = wer_intervals(base, tuned, seed)
+    heard_base, heard_tuned = ([by[utterance.id] for utterance in utterances] for by in (heard.base, heard.tuned))
+    base, tuned = (count_errors(references, [one.text for one in hypotheses]) for hypotheses in (heard_base, heard_tuned))
+    rates = wer_rates(base, tuned, seed, [utterance.speaker for utterance in utterances])
     return Score(
         set_name=name,
         language=language,
         utterances=len(utterances),
         words=int(base.words.sum()),
-        wer_base=wer_base,
-        wer_tuned=wer_tuned,
-        wer_change=wer_change,
+        drawn=rates.drawn,
+        wer_base=rates.base,
+        wer_tuned=rates.tuned,
+        wer_change=rates.change,
+        p_better=rates.p_better,
         cer_base=base.cer,
         cer_tuned=tuned.cer,
+        errors_base=_errors(base, heard_base),
+        errors_tuned=_errors(tuned, heard_tuned),
+    )
+
+
+def _errors(counts: ErrorCounts, hypotheses: Sequence[Hypothesis]) -> Errors:
+    return Errors(
+        substitutions=int(counts.substitutions.sum()),
+        deletions=int(counts.deletions.sum()),
+        insertions=int(counts.insertions.sum()),
+        endless=sum(not hypothesis.ended for hypothesis in hypotheses),
     )
 
 
@@ -104,7 +117,7 @@ def _examples(heard: HeardSet) -> list[Example]:
     """
     ordered = sorted(heard.utterances, key=lambda utterance: utterance.id)
     first, rest = ordered[:_EXAMPLES_A_SET], ordered[_EXAMPLES_A_SET:]
-    chosen = first + [u for u in rest if heard.base[u.id] != heard.tuned[u.id]][:_DIFFERING_A_SET]
+    chosen = first + [u for u in rest if heard.base[u.id].text != heard.tuned[u.id].text][:_DIFFERING_A_SET]
     return [
         Example(
             set_name=heard.dataset.name,
@@ -112,8 +125,8 @@ def _examples(heard: HeardSet) -> list[Example]:
             audio_path=heard.dataset.folder / utterance.audio_path,
             language=utterance.language,
             reference=utterance.text,
-            base=heard.base[utterance.id],
-            tuned=heard.tuned[utterance.id],
+            base=heard.base[utterance.id].text,
+            tuned=heard.tuned[utterance.id].text,
         )
         for utterance in chosen
     ]

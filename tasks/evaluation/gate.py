@@ -1,5 +1,9 @@
 """The gate: a model that is not better is kept, reported, and not published."""
 
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from pydantic import Field
 
 from tasks.contracts import Contract, EvaluationReport, GateDecision, Score
@@ -8,34 +12,74 @@ from tasks.contracts import Contract, EvaluationReport, GateDecision, Score
 class GateRules(Contract):
     """What a model must reach to be published. Rates are fractions: 0.05 is 5 points of WER."""
 
+    least_utterances: int = Field(10, ge=1, description="Held-out utterances of the target under which nothing can be said.")
     guard_margin: float = Field(0.05, ge=0, description="How much WER a guard set may lose, in fractions (0.05 is 5 points).")
+    guard_margins: dict[str, float] = Field(default_factory=dict, description="The same for single guard sets, by their names.")
+
+
+class _Verdict(NamedTuple):
+    holds: bool
+    reason: str
+    more_utterances: int | None = None  # that might turn it
 
 
 def decide(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | None = None) -> GateDecision:
-    """Publish only if the WER of the target falls and no guard set loses more than the margin, against a rival too if there is one.
+    """Publish only what is better beyond chance, against a rival too if there is one.
 
-    A guard set as a whole is judged by its measured change; one of its languages, on which there are fewer utterances, only when even
-    the lower end of its interval lies above the margin.
+    - The whole 95 % interval of the target's change of WER lies below zero. Where WER falls but the interval does not, there is not enough
+      data; its width shrinks with the root of the number of utterances, which tells about how many more would do.
+    - No guard set loses more WER than its margin. As a whole it is judged by its measured change; one of its languages, on which there
+      are fewer utterances, only when even the lower end of its interval lies above the margin.
+    - In no set more outputs are endless than before.
     """
-    own = _decide(report, rules)
-    if duel is None:
-        return own
-    other = _decide(duel, rules)
-    reasons = (*own.reasons, *(f"against {duel.rival}: {reason}" for reason in other.reasons))
-    return GateDecision(publish=own.publish and other.publish, reasons=reasons)
+    verdicts = list(_verdicts(report, rules))
+    if duel is not None:
+        verdicts += [one._replace(reason=f"against {duel.rival}: {one.reason}") for one in _verdicts(duel, rules)]
+    against = [verdict for verdict in verdicts if not verdict.holds]
+    wanting = [verdict.more_utterances for verdict in against]
+    return GateDecision(
+        publish=not against,
+        reasons=tuple(verdict.reason for verdict in verdicts),
+        more_utterances=max((more for more in wanting if more), default=None) if all(wanting) else None,
+    )
 
 
-def _decide(report: EvaluationReport, rules: GateRules) -> GateDecision:
-    target = report.target
-    better = target.wer_tuned.value < target.wer_base.value
-    verdicts = [(better, f"{report.dataset.name}: WER {_change(target)}, {'better' if better else 'not better'}")]
+def _verdicts(report: EvaluationReport, rules: GateRules) -> Iterator[_Verdict]:
+    yield _of_target(report.target, rules)
     for guard in report.guard_scores:
-        whole = guard.language == "all"
-        lost = guard.wer_change.value if whole else guard.wer_change.low
-        held = lost <= rules.guard_margin
-        name = guard.set_name if whole else f"{guard.set_name} ({guard.language})"
-        verdicts.append((held, f"{name}: WER {_change(guard)}, {'held' if held else f'lost more than {rules.guard_margin:.0%}'}"))
-    return GateDecision(publish=all(good for good, _ in verdicts), reasons=tuple(reason for _, reason in verdicts))
+        yield _of_guard(guard, rules)
+    for score in report.scores:
+        before, after = score.errors_base.endless, score.errors_tuned.endless
+        if score.language == "all" and after > before:
+            yield _Verdict(False, f"{score.set_name}: {after} outputs do not end by themselves, {before} before")
+
+
+def _of_target(target: Score, rules: GateRules) -> _Verdict:
+    change, more = target.wer_change, _more_utterances(target, rules)
+    if change.value >= 0:
+        verdict, more = "not better", None
+    elif more:
+        verdict = f"not enough data to say that it is better: about {more:,} held-out utterances more might do"
+    else:
+        verdict = "better"
+    return _Verdict(verdict == "better", f"{target.set_name}: WER {_change(target)}, {verdict}", more)
+
+
+def _more_utterances(target: Score, rules: GateRules) -> int | None:
+    """How many would narrow the interval enough, if what was measured stayed as it is; None where it is narrow enough."""
+    change = target.wer_change
+    needed = rules.least_utterances
+    if change.value < 0 <= change.high:
+        needed = max(needed, math.ceil(target.utterances * ((change.high - change.value) / change.value) ** 2) + 1)
+    return needed - target.utterances if needed > target.utterances else None
+
+
+def _of_guard(guard: Score, rules: GateRules) -> _Verdict:
+    margin = rules.guard_margins.get(guard.set_name, rules.guard_margin)
+    whole = guard.language == "all"
+    held = (guard.wer_change.value if whole else guard.wer_change.low) <= margin
+    name = guard.set_name if whole else f"{guard.set_name} ({guard.language})"
+    return _Verdict(held, f"{name}: WER {_change(guard)}, {'held' if held else f'lost more than {margin:.0%}'}")
 
 
 def _change(score: Score) -> str:

@@ -14,21 +14,22 @@ from tasks.contracts import Checkpoint, Contract, DatasetVersion, Split
 from tasks.dataset.version import read_utterances
 from tasks.speech.audio import load_clip
 from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
-from tasks.voxtral.decoding import decode, longest_transcript
+from tasks.voxtral.decoding import Heard, decode, longest_transcript
 from tasks.voxtral.features import mel_windows, windows_of
 from tasks.voxtral.prompt import VoxtralPrompt
 
 if TYPE_CHECKING:
     import numpy as np
 
-TRANSCRIBE_VERSION = 1  # raise it when the same model would give other texts: it is part of the address
+TRANSCRIBE_VERSION = 2  # raise it when the same model would give other texts: it is part of the address
 
 
 class Hypothesis(Contract):
-    """What a model heard in one utterance."""
+    """What a model heard in one utterance; one that did not end was cut off."""
 
     utterance: str
     text: str
+    ended: bool
 
 
 class Transcriber:
@@ -41,6 +42,10 @@ class Transcriber:
         self.prompt = VoxtralPrompt(self.processor, self.model.config)
 
     def transcribe(self, clips: "Sequence[np.ndarray]", languages: Sequence[str | None]) -> list[str]:
+        """The texts of one batch; see `hear`."""
+        return [heard.text for heard in self.hear(clips, languages)]
+
+    def hear(self, clips: "Sequence[np.ndarray]", languages: Sequence[str | None]) -> list[Heard]:
         """Transcribe one batch.
 
         Args:
@@ -74,20 +79,21 @@ def transcribe_dataset(checkpoint: Checkpoint, dataset: DatasetVersion, folder: 
         raise EvaluationError(f"{dataset.name} has no utterances to evaluate on", "Ingest it with a larger eval_share")
     transcriber = Transcriber(checkpoint)
     by_length = sorted(utterances, key=lambda utterance: (utterance.duration_s, utterance.id))
-    heard: dict[str, str] = {}
+    heard: dict[str, Heard] = {}
     for start in range(0, len(by_length), batch_size):
         batch = by_length[start : start + batch_size]
         clips = [load_clip(dataset.folder / utterance.audio_path) for utterance in batch]
-        texts = transcriber.transcribe(clips, [utterance.language for utterance in batch])
-        heard |= {utterance.id: text for utterance, text in zip(batch, texts, strict=True)}
+        transcripts = transcriber.hear(clips, [utterance.language for utterance in batch])
+        heard |= {utterance.id: transcript for utterance, transcript in zip(batch, transcripts, strict=True)}
         progress.report(f"transcribe {label}", len(heard), len(utterances))
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [Hypothesis(utterance=u.id, text=heard[u.id]).model_dump_json() + "\n" for u in utterances]
+    hypotheses = (Hypothesis(utterance=u.id, text=heard[u.id].text, ended=heard[u.id].ended) for u in utterances)
+    lines = [hypothesis.model_dump_json() + "\n" for hypothesis in hypotheses]
     return write_text(folder / "hypotheses.jsonl", "".join(lines))
 
 
-def read_hypotheses(path: Path) -> dict[str, str]:
-    """Text by utterance id."""
+def read_hypotheses(path: Path) -> dict[str, Hypothesis]:
+    """What was heard, by utterance id."""
     with path.open(encoding="utf-8") as lines:
         hypotheses = [Hypothesis.model_validate_json(line) for line in lines]
-    return {hypothesis.utterance: hypothesis.text for hypothesis in hypotheses}
+    return {hypothesis.utterance: hypothesis for hypothesis in hypotheses}

@@ -14,6 +14,7 @@ import numpy as np
 from infra.errors import EvaluationError
 
 if TYPE_CHECKING:
+    from jiwer import AlignmentChunk
     from whisper_normalizer.basic import BasicTextNormalizer
 
 
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 class ErrorCounts:
     """Errors and reference lengths of each utterance: int arrays of shape (utterances,)."""
 
-    word_errors: np.ndarray
+    substitutions: np.ndarray  # of words, like the next two
+    deletions: np.ndarray
+    insertions: np.ndarray
     words: np.ndarray
     character_errors: np.ndarray
     characters: np.ndarray
+
+    @property
+    def word_errors(self) -> np.ndarray:
+        """Of all three kinds."""
+        return self.substitutions + self.deletions + self.insertions
 
     @property
     def wer(self) -> float:
@@ -58,20 +66,29 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     """
     import jiwer
 
-    rows = []
-    for reference, hypothesis in zip(map(normalise, references), map(normalise, hypotheses), strict=True):
-        if not reference:
-            raise EvaluationError("A reference has no word in it", "Remove the utterance or correct its transcript")
-        words = jiwer.process_words(reference, hypothesis)
-        characters = jiwer.process_characters(reference, hypothesis)
-        rows.append(
-            (
-                words.substitutions + words.deletions + words.insertions,
-                words.hits + words.substitutions + words.deletions,
-                characters.substitutions + characters.deletions + characters.insertions,
-                characters.hits + characters.substitutions + characters.deletions,
-            )
-        )
-    if not rows:
+    if not references:
         raise EvaluationError("There are no utterances to score", "Give an evaluation set")
-    return ErrorCounts(*np.array(rows, dtype=np.int64).T)
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses")
+    spoken, heard = [normalise(text) for text in references], [normalise(text) for text in hypotheses]
+    without = next((text for text, normal in zip(references, spoken, strict=True) if not normal), None)
+    if without is not None:
+        raise EvaluationError(f"The reference {without!r} has no word in it", "Remove the utterance or correct its transcript")
+    words, characters = jiwer.process_words(spoken, heard), jiwer.process_characters(spoken, heard)
+    substitutions, deletions, insertions = np.array([_kinds(one) for one in words.alignments]).T
+    return ErrorCounts(
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        words=np.array([len(one) for one in words.references]),
+        character_errors=np.array([sum(_kinds(one)) for one in characters.alignments]),
+        characters=np.array([len(one) for one in characters.references]),
+    )
+
+
+def _kinds(alignment: "Sequence[AlignmentChunk]") -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions."""
+    of = dict.fromkeys(("substitute", "delete", "insert", "equal"), 0)
+    for chunk in alignment:
+        of[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return of["substitute"], of["delete"], of["insert"]

@@ -79,10 +79,11 @@ class Validation:
     ) -> list[str]:
         import torch
 
-        return decode(
+        heard = decode(
             model,
             self._prompt,
             [self._prompt.prompt(utterance.language, row.windows) for row, utterance in batch],
             torch.cat([self._features(row) for row, _ in batch]),
             [longest_transcript(round(utterance.duration_s * SAMPLE_RATE_HZ)) for _, utterance in batch],
         )
+        return [one.text for one in heard]

@@ -5,10 +5,10 @@ end.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.contracts import SAMPLE_RATE_HZ
-from tasks.voxtral.prompt import PAD_TOKEN, VoxtralPrompt
+from tasks.voxtral.prompt import END_TOKEN, PAD_TOKEN, VoxtralPrompt
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _TOKENS_A_SECOND = 25  # byte-level text of the fastest speech
 _TOKENS_AT_LEAST = 16
+
+
+class Heard(NamedTuple):
+    """The transcript of a clip, and whether the model ended it: otherwise it was cut off."""
+
+    text: str
+    ended: bool
 
 
 def longest_transcript(samples: int) -> int:
@@ -30,7 +37,7 @@ def decode(
     prompts: Sequence[tuple[int, ...]],
     features: "torch.Tensor",
     limits: Sequence[int],
-) -> list[str]:
+) -> list[Heard]:
     """Transcribe one batch; draws no random number.
 
     Args:
@@ -58,4 +65,5 @@ def decode(
         use_cache=True,  # a Trainer switches it off in the model's configuration
         pad_token_id=PAD_TOKEN,
     )
-    return [prompt.text(row[length : length + limit].tolist()) for row, limit in zip(generated, limits, strict=True)]
+    made = [row[length : length + limit].tolist() for row, limit in zip(generated, limits, strict=True)]
+    return [Heard(prompt.text(tokens), END_TOKEN in tokens) for tokens in made]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import settings
-from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Interval, Method, Score, TrainedModel
+from tasks.contracts import Checkpoint, DatasetVersion, Errors, EvaluationReport, Interval, Method, Score, TrainedModel
 from tasks.evaluation.compare import HeardSet, compare
 from tasks.evaluation.transcribe import transcribe_dataset
 from tasks.training.launch import train
@@ -20,18 +20,24 @@ def around(value: float, width: float = 0.03) -> Interval:
     return Interval(value=value, low=value - width, high=value + width)
 
 
-def score(set_name: str, base: float, tuned: float, language: str = "all", width: float = 0.03) -> Score:
-    """A score with those two error rates."""
+def score(
+    set_name: str, base: float, tuned: float, language: str = "all", width: float = 0.03, utterances: int = 100, endless: int = 0
+) -> Score:
+    """A score with those two error rates, and of tuned so many outputs that do not end."""
     return Score(
         set_name=set_name,
         language=language,
-        utterances=100,
-        words=400,
+        utterances=utterances,
+        words=4 * utterances,
+        drawn="utterances",
         wer_base=around(base),
         wer_tuned=around(tuned),
         wer_change=around(tuned - base, width),
         cer_base=base / 2,
         cer_tuned=tuned / 2,
+        p_better=float(tuned < base),
+        errors_base=Errors(substitutions=round(400 * base), deletions=0, insertions=0, endless=0),
+        errors_tuned=Errors(substitutions=round(400 * tuned), deletions=0, insertions=0, endless=endless),
     )
 
 

@@ -56,7 +56,7 @@ class Judge:
                 shutil.copy2(path, adapter)
         tuned = Checkpoint(name=str(adapter), folder=adapter, revision=adapter.as_posix(), base=self._base)
         heard = read_hypotheses(transcribe_dataset(tuned, self._dataset, self._folder / adapter.name, 64, "held-out"))
-        return count_errors(self._references, [heard[name] for name in self._names])
+        return count_errors(self._references, [heard[name].text for name in self._names])
 
 
 def probability_worse(ours: ErrorCounts, theirs: ErrorCounts) -> float:

@@ -14,6 +14,23 @@ def test_a_model_that_is_better_and_forgot_nothing_is_published_with_its_numbers
     assert "english: WER 4.0% -> 5.0%" in decision.reasons[1]
 
 
+def test_what_is_not_sure_to_be_better_needs_more_data_and_is_told_how_much():
+    decision = decide(report(score("german", 0.5, 0.48, width=0.04)), GateRules())
+    assert not decision.publish
+    assert decision.more_utterances == 301  # half the width takes four times the 100, and one more
+    assert "not enough data to say that it is better: about 301 held-out utterances more might do" in decision.reasons[0]
+    few = decide(report(score("german", 1.0, 0.1, utterances=4)), GateRules())
+    assert (few.publish, few.more_utterances) == (False, 6)
+    forgot = decide(report(score("german", 0.5, 0.48, width=0.04), score("english", 0.05, 1.09)), GateRules())
+    assert forgot.more_utterances is None, "more data would not help"
+
+
+def test_outputs_that_do_not_end_are_no_more_than_before():
+    decision = decide(report(BETTER, score("english", 0.04, 0.05, endless=2)), GateRules())
+    assert not decision.publish
+    assert decision.reasons[-1] == "english: 2 outputs do not end by themselves, 0 before"
+
+
 @pytest.mark.parametrize("tuned", [0.5, 0.6])
 def test_a_model_that_is_not_better_is_not_published(tuned: float):
     decision = decide(report(score("german", 0.5, tuned)), GateRules())
@@ -40,3 +57,5 @@ def test_the_margin_is_a_setting():
     lost = report(BETTER, score("english", 0.05, 0.13))
     assert not decide(lost, GateRules()).publish
     assert decide(lost, GateRules(guard_margin=0.1)).publish
+    assert decide(lost, GateRules(guard_margins={"english": 0.1})).publish
+    assert not decide(lost, GateRules(guard_margin=0.1, guard_margins={"english": 0.01})).publish

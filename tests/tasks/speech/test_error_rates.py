@@ -15,6 +15,8 @@ def test_rates_are_those_of_jiwer():
     assert counts.wer == pytest.approx(jiwer.wer(references, hypotheses))
     assert counts.cer == pytest.approx(jiwer.cer(references, hypotheses))
     assert counts.word_errors.tolist() == [1, 2, 3, 0]
+    kinds = (counts.substitutions, counts.deletions, counts.insertions)
+    assert [of.tolist() for of in kinds] == [[0, 1, 0, 0], [0, 1, 3, 0], [1, 0, 0, 0]]
 
 
 def test_case_and_punctuation_do_not_count_and_number_words_stay_apart():
