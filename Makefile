@@ -28,7 +28,7 @@ test: $(VENV)/.dev ## every test, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev ## the tests without a server and without training, under two minutes
-	@$(BIN)/python -m pytest -m fast
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m fast
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, prefect.yaml
 	@$(BIN)/ruff format --check .
