@@ -140,6 +140,23 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Hub id, id@revision, or folder of a model.")],
+    second: Annotated[str, typer.Argument(help="The same of another one.")],
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder to compare them on.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time; memory grows with it.")] = 32,
+) -> None:
+    """Compare any two models on the same held-out utterances; nothing is published."""
+    from deployments.running import run_flow
+    from deployments.summary import print_scores
+
+    version = _open_dataset(dataset)
+    duel = run_flow(lambda: _flow("evaluate", "compare")(first, second, version, batch_size))
+    print_scores(duel.scores, "first", "second")
+    typer.echo(duel.folder / "report.html")
+
+
+@app.command()
 def publish(
     made: Annotated[Path, typer.Argument(help="Folder that `evaluate` or `train` printed, or that `ingest` printed.")],
     name: _Repository = "",

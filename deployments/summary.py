@@ -1,24 +1,34 @@
 """What a person reads when the factory is done."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel
+from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel, Score
 
 _console = Console()
 
 
 def print_report(report: EvaluationReport, decision: GateDecision) -> None:
     """Error rates before and after, and what the gate says."""
+    print_scores(report.scores)
+    verdict = "[bold green]publish[/]" if decision.publish else "[bold red]do not publish[/]"
+    _console.print(f"Gate: {verdict}")
+    for reason in decision.reasons:
+        _console.print(f"  {reason}", highlight=False)
+
+
+def print_scores(scores: Sequence[Score], before: str = "before", after: str = "after") -> None:
+    """Error rates of two models, and how sure it is that the second is the better one."""
     table = Table(title="Word error rate on held-out speech, % (95 % interval)", title_justify="left")
     table.add_column("set", no_wrap=True)
     table.add_column("language")
-    for column in ("n", "before", "after", "change"):
+    for column in ("n", before, after, "change", "better"):
         table.add_column(column, justify="right", no_wrap=True)
-    for score in report.scores:
+    for score in scores:
         change = 100 * score.wer_change.value
         tuned = score.wer_tuned
         table.add_row(
@@ -28,12 +38,9 @@ def print_report(report: EvaluationReport, decision: GateDecision) -> None:
             f"{100 * score.wer_base.value:.1f}",
             f"{100 * tuned.value:.1f} ({100 * tuned.low:.1f} to {100 * tuned.high:.1f})",
             f"[{'green' if change <= 0 else 'yellow'}]{change:+.1f}[/]",
+            f"{score.p_better:.0%}",
         )
     _console.print(table)
-    verdict = "[bold green]publish[/]" if decision.publish else "[bold red]do not publish[/]"
-    _console.print(f"Gate: {verdict}")
-    for reason in decision.reasons:
-        _console.print(f"  {reason}", highlight=False)
 
 
 def print_result(result: FactoryResult) -> None:
@@ -50,7 +57,7 @@ def print_result(result: FactoryResult) -> None:
     )
     print_report(report, result.decision)
     _console.print("")
-    places = {"data": dataset.folder, "run": model.folder, "plots": report.folder / "wer.png"}
+    places = {"data": dataset.folder, "run": model.folder, "page": report.folder / "report.html"}
     if result.published:
         staged = result.published[0].staged
         places |= {"card": staged.card, "model": staged.folder}

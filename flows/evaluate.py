@@ -1,11 +1,11 @@
-"""A fine-tuned model and what it is to beat in, a report out: which of them hears better."""
+"""Two models in, a report out: which of them hears better."""
 
 from prefect import flow
 
 from flows.dispatch import hand_over, look_for_errand
 from flows.references import Dataset, Model
-from tasks.contracts import EvaluationReport
-from tasks.evaluation.tasks import compare_models, transcribe
+from tasks.contracts import Duel, EvaluationReport
+from tasks.evaluation.tasks import compare_checkpoints, compare_models, transcribe
 from tasks.voxtral.tasks import resolve_named
 
 
@@ -24,3 +24,11 @@ def evaluate(
         for version in (dataset, *guards)
     ]
     return hand_over(compare_models(model, dataset, guards, heard, rival))
+
+
+@flow(name="compare", flow_run_name="{first} and {second} on {dataset.name}")
+def compare(first: str, second: str, dataset: Dataset, batch_size: int = 32) -> Duel:
+    """Transcribe the same held-out utterances with any two models, each a Hub id, id@revision or folder, and compare."""
+    one, other = resolve_named(first), resolve_named(second)
+    heard = (transcribe(one, dataset, batch_size, "first"), transcribe(other, dataset, batch_size, "second"))
+    return compare_checkpoints(one, other, dataset, heard)

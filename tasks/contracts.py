@@ -205,6 +205,16 @@ class EvaluationReport(Contract):
         return sorted(target, key=lambda example: example.base == example.tuned)[:count]
 
 
+class Duel(Contract):
+    """Any two models on the same held-out utterances; in its scores the first stands as base, the second as tuned."""
+
+    folder: Path
+    first: str
+    second: str
+    dataset: DatasetVersion
+    scores: tuple[Score, ...]
+
+
 class StandingModel(Contract):
     """What is published under a name now, and from which data it was made."""
 

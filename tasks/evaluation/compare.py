@@ -5,10 +5,11 @@ from pathlib import Path
 
 from infra.errors import EvaluationError
 from infra.storage import readable, write_json
-from tasks.contracts import DatasetVersion, Errors, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
+from tasks.contracts import DatasetVersion, Duel, Errors, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
 from tasks.dataset.version import read_utterances
 from tasks.evaluation.figures import draw_scores
 from tasks.evaluation.intervals import wer_rates
+from tasks.evaluation.page import Judged, Told, write_page
 from tasks.evaluation.transcribe import Hypothesis, read_hypotheses
 from tasks.speech.error_rates import ErrorCounts, count_errors
 
@@ -30,7 +31,7 @@ class HeardSet:
 def compare(
     model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int, rival: str | None = None
 ) -> EvaluationReport:
-    """Score every set, draw the figure, write report.json and eval_results.json into `folder`; `rival` stands for the base.
+    """Score every set; report.json, eval_results.json, wer.png and report.html go into `folder`; `rival` stands for the base.
 
     Raises:
         EvaluationError: two sets have the same name.
@@ -39,17 +40,8 @@ def compare(
     names = [heard.dataset.name for heard in (target, *guards)]
     if len(set(names)) < len(names):
         raise EvaluationError(f"Two sets have the same name: {', '.join(names)}", "Ingest them under different names")
-    scores: list[Score] = []
-    examples: list[Example] = []
-    for heard in (target, *guards):
-        name = heard.dataset.name
-        scores.append(_score(heard, name, "all", heard.utterances, seed))
-        if len(heard.dataset.languages) > 1:
-            for language in heard.dataset.languages:
-                spoken = [utterance for utterance in heard.utterances if utterance.language == language]
-                if spoken:
-                    scores.append(_score(heard, name, language, spoken, seed))
-        examples += _examples(heard)
+    scores = [score for heard in (target, *guards) for score in _scores(heard, seed)]
+    examples = [example for heard in (target, *guards) for example in _examples(heard)]
     report = EvaluationReport(
         folder=folder,
         model=model,
@@ -61,8 +53,22 @@ def compare(
     )
     write_json(folder / "report.json", report)
     write_json(folder / "eval_results.json", {"target": report.dataset.name, "scores": [score.model_dump() for score in scores]})
-    draw_scores(report, folder / "wer.png")
+    draw_scores(scores, rival or "base", "fine-tuned", folder / "wer.png")
+    explained = f"The second was fine-tuned from {model.base.label}."
+    write_page(
+        Told(rival or model.base.label, "the fine-tuned model", explained, scores, target.dataset.name), _judged(target), folder
+    )
     return report
+
+
+def compare_two(first: str, second: str, heard: HeardSet, folder: Path, seed: int) -> Duel:
+    """Score any two models; duel.json, wer.png and report.html go into `folder`."""
+    scores = _scores(heard, seed)
+    duel = Duel(folder=folder, first=first, second=second, dataset=heard.dataset, scores=tuple(scores))
+    write_json(folder / "duel.json", duel)
+    draw_scores(scores, first, second, folder / "wer.png")
+    write_page(Told(first, second, "", scores, heard.dataset.name), _judged(heard), folder)
+    return duel
 
 
 def open_report(folder: Path) -> EvaluationReport:
@@ -77,6 +83,17 @@ def open_report(folder: Path) -> EvaluationReport:
         raise EvaluationError(f"{folder} holds no report.json", "Name a folder that `voxfactory evaluate` printed")
     with readable(path, EvaluationError):
         return EvaluationReport.model_validate_json(path.read_text())
+
+
+def _scores(heard: HeardSet, seed: int) -> list[Score]:
+    """Of the whole set, and of each of its languages if it has several."""
+    name, scores = heard.dataset.name, [_score(heard, heard.dataset.name, "all", heard.utterances, seed)]
+    if len(heard.dataset.languages) > 1:
+        for language in heard.dataset.languages:
+            spoken = [utterance for utterance in heard.utterances if utterance.language == language]
+            if spoken:
+                scores.append(_score(heard, name, language, spoken, seed))
+    return scores
 
 
 def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utterance], seed: int) -> Score:
@@ -98,6 +115,14 @@ def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utter
         cer_tuned=tuned.cer,
         errors_base=_errors(base, heard_base),
         errors_tuned=_errors(tuned, heard_tuned),
+    )
+
+
+def _judged(heard: HeardSet) -> Judged:
+    references = [utterance.text for utterance in heard.utterances]
+    base, tuned = ([by[utterance.id].text for utterance in heard.utterances] for by in (heard.base, heard.tuned))
+    return Judged(
+        heard.dataset.folder, heard.utterances, base, tuned, count_errors(references, base), count_errors(references, tuned)
     )
 
 

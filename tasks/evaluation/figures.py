@@ -1,24 +1,24 @@
 """The figure of an evaluation: WER before and after, set by set, with intervals."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.contracts import EvaluationReport, Interval
+from tasks.contracts import Interval, Score
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f7a5c"
 
 
-def draw_scores(report: EvaluationReport, path: Path) -> None:
-    """Draw one pair of bars a set (and language), as PNG."""
+def draw_scores(scores: Sequence[Score], before: str, after: str, path: Path) -> None:
+    """Draw one pair of bars a set (and language), as PNG; the two models are called `before` and `after`."""
     import numpy as np
     from matplotlib.figure import Figure
 
-    scores = report.scores
     figure = Figure(figsize=(7.5, 0.8 + 0.62 * len(scores)), layout="constrained")
     axes = figure.add_subplot()
     rows = np.arange(len(scores))[::-1]
     for offset, colour, label, intervals in (
-        (0.19, _BEFORE, report.rival or "base", [score.wer_base for score in scores]),
-        (-0.19, _AFTER, "fine-tuned", [score.wer_tuned for score in scores]),
+        (0.19, _BEFORE, before, [score.wer_base for score in scores]),
+        (-0.19, _AFTER, after, [score.wer_tuned for score in scores]),
     ):
         axes.barh(
             rows + offset,

@@ -7,8 +7,8 @@ from prefect import task
 from infra.storage import content_hash
 from tasks.artifacts import progress_shown, show_decision, show_report
 from tasks.caching import ByAddress
-from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, GateDecision, TrainedModel
-from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare
+from tasks.contracts import Checkpoint, DatasetVersion, Duel, EvaluationReport, GateDecision, TrainedModel
+from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare, compare_two
 from tasks.evaluation.gate import GateRules, decide
 from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
 from tasks.events import model_rejected
@@ -59,6 +59,24 @@ def compare_models(
     report = compare(model, target, others, folder, _SEED, rival)
     show_report(report)
     return report
+
+
+def _duel_address(first: Checkpoint, second: Checkpoint, dataset: DatasetVersion, heard: tuple[Path, Path]) -> str:
+    names = [first.label, second.label]
+    return content_hash(
+        COMPARE_VERSION, names, dataset.model_dump(mode="json", exclude={"folder"}), [p.parent.name for p in heard]
+    )[:16]
+
+
+_duels = ByAddress(kind="evaluations", address=_duel_address)
+
+
+@task(name="compare two", cache_policy=_duels, result_serializer="json")
+def compare_checkpoints(first: Checkpoint, second: Checkpoint, dataset: DatasetVersion, heard: tuple[Path, Path]) -> Duel:
+    """Score any two models; `heard` holds the hypotheses of both."""
+    folder = _duels.folder(first=first, second=second, dataset=dataset, heard=heard)
+    folder.mkdir(parents=True, exist_ok=True)
+    return compare_two(first.label, second.label, HeardSet(dataset, *heard), folder, _SEED)
 
 
 @task(name="gate")

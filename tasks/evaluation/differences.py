@@ -1,0 +1,94 @@
+"""Where two models differ: word by word, and by who spoke and for how long."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tasks.contracts import Utterance
+from tasks.speech.error_rates import ErrorCounts, normalise
+
+_LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
+
+
+class Segment(NamedTuple):
+    """Words of a reference, and what was heard instead; one of them is empty where words were left out or put in."""
+
+    kind: Literal["equal", "substitute", "delete", "insert"]
+    spoken: tuple[str, ...]
+    heard: tuple[str, ...]
+
+
+class Group(NamedTuple):
+    """Utterances that have something in common, with the word error rates of both models, as fractions."""
+
+    name: str
+    utterances: int
+    words: int
+    wer_base: float
+    wer_tuned: float
+
+
+def aligned(reference: str, hypothesis: str) -> list[Segment]:
+    """The normalised texts, side by side, with as few errors as possible; the reference has words."""
+    import jiwer
+
+    output = jiwer.process_words(normalise(reference), normalise(hypothesis))
+    spoken, heard = output.references[0], output.hypotheses[0]
+    return [
+        Segment(
+            chunk.type,
+            tuple(spoken[chunk.ref_start_idx : chunk.ref_end_idx]),
+            tuple(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        for chunk in output.alignments[0]
+    ]
+
+
+def confusions(alignments: Iterable[Sequence[Segment]]) -> Counter[tuple[str, str]]:
+    """How often each word was heard as each other; the second is empty where it was left out, the first where it was put in."""
+    found: Counter[tuple[str, str]] = Counter()
+    for segment in (segment for segments in alignments for segment in segments if segment.kind != "equal"):
+        missing = max(len(segment.spoken), len(segment.heard))
+        spoken = (*segment.spoken, *[""] * (missing - len(segment.spoken)))
+        heard = (*segment.heard, *[""] * (missing - len(segment.heard)))
+        found.update(zip(spoken, heard, strict=True))
+    return found
+
+
+def by_speaker(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts) -> list[Group]:
+    """A group a speaker, the one on whom tuned is worst first; none where no speaker is named."""
+    if not any(utterance.speaker for utterance in utterances):
+        return []
+    groups = _groups(utterances, base, tuned, lambda utterance: utterance.speaker or "unnamed")
+    return sorted(groups, key=lambda group: -group.wer_tuned)
+
+
+def by_length(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts) -> list[Group]:
+    """Groups of like length, the shortest first."""
+    return _groups(utterances, base, tuned, lambda utterance: _length(utterance.duration_s))
+
+
+def _length(seconds: float) -> str:
+    place = sum(seconds >= limit for limit in _LENGTHS_S)
+    if place == 0:
+        return f"under {_LENGTHS_S[0]:g} s"
+    if place == len(_LENGTHS_S):
+        return f"{_LENGTHS_S[-1]:g} s and more"
+    return f"{_LENGTHS_S[place - 1]:g} to {_LENGTHS_S[place]:g} s"
+
+
+def _groups(
+    utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts, name: Callable[[Utterance], str]
+) -> list[Group]:
+    places: dict[str, list[int]] = {}
+    for place in sorted(range(len(utterances)), key=lambda place: utterances[place].duration_s):
+        places.setdefault(name(utterances[place]), []).append(place)
+    made = []
+    for called, of_group in places.items():
+        chosen = np.array(of_group)
+        words = int(base.words[chosen].sum())
+        rates = [float(counts.word_errors[chosen].sum() / words) for counts in (base, tuned)]
+        made.append(Group(called, len(chosen), words, *rates))
+    return made
