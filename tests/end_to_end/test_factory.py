@@ -115,6 +115,22 @@ def test_the_figures_of_its_training_grow_as_a_table_in_the_ui(
     assert {"loss", "learning_rate", "gradient_norm", "audio_seconds_per_second", "peak_memory_gib"} <= rows[0].keys()
 
 
+def test_two_models_are_compared_by_their_names(first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command):
+    """What evaluation transcribed is not transcribed again, and comes out the same."""
+    (run,) = (workplace / "home" / "runs").glob("*/best-model")
+    (data,) = (path.parent for path in (workplace / "home" / "datasets").glob("*/dataset.json") if "radio" in path.read_text())
+    transcripts = sorted((workplace / "home" / "transcripts").glob("*"))
+    done = voxfactory("compare", "voxfactory-tiny", run, data)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = Path(done.stdout.strip().splitlines()[-1])
+    assert "<audio" in page.read_text(encoding="utf-8")
+    scores = json.loads((page.parent / "duel.json").read_text())["scores"]
+    (report,) = (workplace / "home" / "evaluations").glob("*/report.json")
+    ours = json.loads(report.read_text())["scores"][0]
+    assert scores[0]["wer_change"] == ours["wer_change"]
+    assert sorted((workplace / "home" / "transcripts").glob("*")) == transcripts
+
+
 def test_it_is_on_the_hub_in_private_under_a_tag(first: "subprocess.CompletedProcess[str]", hub: Workplace, workplace: Path):
     assert "anna/voxtral-fine-tuned on" in first.stdout
     assert "it heard 3 of 3 clips as evaluation did" in first.stdout
