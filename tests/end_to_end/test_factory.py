@@ -118,7 +118,8 @@ def test_the_figures_of_its_training_grow_as_a_table_in_the_ui(
 def test_two_models_are_compared_by_their_names(first: "subprocess.CompletedProcess[str]", workplace: Path, voxfactory: Command):
     """What evaluation transcribed is not transcribed again, and comes out the same."""
     (run,) = (workplace / "home" / "runs").glob("*/best-model")
-    (data,) = (path.parent for path in (workplace / "home" / "datasets").glob("*/dataset.json") if "radio" in path.read_text())
+    datasets = (workplace / "home" / "datasets").glob("*/dataset.json")
+    (data,) = (path.parent for path in datasets if json.loads(path.read_text())["name"] == "radio")
     transcripts = sorted((workplace / "home" / "transcripts").glob("*"))
     done = voxfactory("compare", "voxfactory-tiny", run, data)
     assert done.returncode == 0, done.stderr[-3000:]
