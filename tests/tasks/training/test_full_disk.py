@@ -29,7 +29,7 @@ seen = []
 for size in sizes:
     subprocess.run(["mount", "-o", f"remount,size={size}", folder.parent], check=True)
     steps = []
-    with listening(lambda progress: progress.stage == 'train' and steps.append(progress.done)):
+    with listening(lambda told: told.stage == 'train' and not told.figures and steps.append(told.done)):
         try:
             told = train(described).steps
         except HomeError as error:
