@@ -69,4 +69,4 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_got_over(tiny: Checkpoint, d
     assert (first["told"], second["told"], third["told"]) == (told, told, 2)
     assert first["left"] == second["left"] == ["checkpoint-1"]
     assert (second["steps"], third["steps"]) == ([2], [2])
-    assert third["left"] == ["best-model", "checkpoint-1", "checkpoint-2", "final-model"]
+    assert third["left"] == ["best-model", "checkpoint-2", "final-model"]
