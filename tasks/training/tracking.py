@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,10 @@ class Tracker:
             self._lose(f"it did not end within {_PATIENCE_S:g} s")
 
     def _last_word(self) -> str:
+        """Of a process that reads no more: it is about to end, and says why before it does."""
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE_S)
         return last_lines(self._path, 1).rstrip(".") or "it said nothing"
 
     def _lose(self, reason: str) -> None:

@@ -75,7 +75,7 @@ def test_the_dashboard_shows_them_on_loopback(resumed: Path, spec: TrainingSpec,
     with log.open("wb") as output:
         process = start([sys.executable, "-m", "deployments.tracking"], {}, output)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while "launched" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline
