@@ -41,6 +41,8 @@ bench: $(VENV)/.dev ## measurements, as ratios in one run
 	@$(BIN)/python -m tests.benchmarks.start
 	@$(BIN)/python -m tests.benchmarks.hub
 	@$(BIN)/python -m tests.benchmarks.orchestration
+	@$(BIN)/python -m tests.benchmarks.evaluation
+	@$(BIN)/python -m tests.benchmarks.training
 	@$(BIN)/python -m tests.benchmarks.demo
 
 conformance: $(VENV)/.dev ## huggingface_hub's own tests against the local Hub, two minutes
