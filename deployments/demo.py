@@ -65,11 +65,9 @@ def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "Fa
     options = IngestOptions(seed=SEED, eval_share=EVAL_SHARE, licence="cc0-1.0", consent="synthetic voices: nobody was recorded")
     training = TrainingOptions(
         method=Method.FULL,
-        freeze_audio_tower=True,
-        epochs=7,
+        epochs=5,
         batch_size=16,
         learning_rate=7e-4,
-        replay_share=1.2,
         checkpoint_steps=100,
         seed=_SEED,
     )
