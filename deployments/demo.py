@@ -65,10 +65,11 @@ def _run(target: Path, guard: Path, stages: list[tuple[str, str, float]]) -> "Fa
     options = IngestOptions(seed=SEED, eval_share=EVAL_SHARE, licence="cc0-1.0", consent="synthetic voices: nobody was recorded")
     training = TrainingOptions(
         method=Method.FULL,
-        epochs=5,
+        epochs=4,
         batch_size=16,
         learning_rate=7e-4,
         checkpoint_steps=100,
+        replay_share=1.0,
         seed=_SEED,
     )
     state = factory(
