@@ -34,7 +34,15 @@ class HomeError(VoxFactoryError):
 
 
 class SpeechError(VoxFactoryError):
-    """One clip or its transcript cannot be used; ingestion writes it to rejected.jsonl and goes on."""
+    """One clip or its transcript cannot be used; ingestion writes it to rejected.jsonl and goes on.
+
+    `kind` says of which kind the refusal is, in words that name no file and no text: they may be published.
+    """
+
+    def __init__(self, problem: str, fix: str, kind: str = "another reason") -> None:
+        super().__init__(problem, fix)
+        self.kind = kind
+        self.args = (self.problem, self.fix, kind)  # what pickling hands to the constructor
 
 
 class DatasetError(VoxFactoryError):

@@ -30,6 +30,45 @@ class Consent(StrEnum):
     PUBLIC = "public"
 
 
+class Refusal(StrEnum):
+    """Why an input was refused, in words that may be published: they name no file and no text."""
+
+    TOO_SHORT = "too short"
+    TOO_LONG = "too long"
+    SILENT = "silent"
+    NO_SPEECH = "no speech in it"
+    CLIPPED = "clipped"
+    NOISY = "too noisy"
+    NO_AUDIO = "no readable audio"
+    MISSING = "audio file missing"
+    OUTSIDE = "audio file outside the source"
+    NO_TRANSCRIPT = "no transcript"
+    UNREADABLE = "text not readable"
+    LANGUAGE = "language missing or unknown"
+    OTHER_LANGUAGE = "text of another language"
+    PACE = "more or less text than can be said in the time"
+    PRIVATE = "personal data in the text"
+    CONSENT = "no consent"
+    DUPLICATE = "equal to another utterance"
+    NOT_ROWS = "no row of a manifest"
+    OTHER = "another reason"
+
+
+class Measurements(Contract):
+    """What was measured in one utterance, on the samples as they are kept."""
+
+    level_lufs: (
+        float | None
+    )  # integrated loudness (EBU R 128); None where the clip is too short for one block of 0.4 s, or silent
+    peak_dbfs: float  # of the loudest sample
+    clipped_share: float  # of the samples at the limit of the source's own range, of those not silent
+    speech_s: float  # what Silero VAD takes for speech
+    silence_share: float  # of the duration: what it does not
+    snr_db: float | None  # power within speech over power between; None where there is no pause to measure the noise in
+    bandwidth_hz: float  # the frequency under which 99.9 % of the power of speech lies
+    characters_per_s: float  # letters and digits of the transcript over speech_s
+
+
 class Utterance(Contract):
     """One clip and what is said in it; one line of data.jsonl.
 
@@ -45,6 +84,8 @@ class Utterance(Contract):
     speaker: str | None = None
     source: str = "upload"
     split: Split = Split.TRAIN
+    measured: Measurements | None = None  # None: brought in by a version that measured nothing
+    warnings: tuple[str, ...] = ()  # what looked odd and was kept
 
 
 class DatasetVersion(Contract):

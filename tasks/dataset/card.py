@@ -32,17 +32,6 @@ _SIZES = (
     ("1M<n<10M", 10**7),
     ("10M<n<100M", 10**8),
 )
-_REFUSALS = {  # what is public of a reason: no file's name, no transcript
-    r"^Equal in sound": "equal to another utterance in sound and text",
-    r"lasts .* less than": "too short",
-    r"lasts .* more than": "too long",
-    r"is silent": "silent",
-    r"cannot be decoded|holds no samples|no numbers": "no readable audio",
-    r"does not exist|cannot be opened|names no audio": "audio file missing",
-    r"no transcript|transcript is empty|no word in it": "no transcript",
-    r"control characters|not UTF-8|half a Unicode": "text not readable",
-    r"language": "language missing or unknown",
-}
 # https://huggingface.co/docs/hub/repositories-licenses; what is not listed here becomes `other` with its name, which the Hub takes too
 _LICENCES = frozenset(
     """afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
@@ -71,7 +60,7 @@ def dataset_card(
 ) -> str:
     """The card as Markdown with YAML metadata: of the folder, or of the `repository` on a Hub to which it is exported."""
     present = [utterance for utterance in utterances if not repository or utterance.split is not Split.SET_ASIDE]
-    refused = Counter(_public_reason(reject.reason) for reject in rejects)
+    refused = Counter(str(reject.kind) for reject in rejects)
     return (
         card_environment(_TEMPLATE.parent)
         .get_template(_TEMPLATE.name)
@@ -183,7 +172,3 @@ def _metadata(version: DatasetVersion, repository: str | None) -> Any:
 
 def _size(utterances: int) -> str:
     return next((name for name, limit in _SIZES if utterances < limit), "other")
-
-
-def _public_reason(reason: str) -> str:
-    return next((public for pattern, public in _REFUSALS.items() if re.search(pattern, reason)), "another reason")

@@ -10,18 +10,19 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from infra import progress
-from infra.errors import DatasetError, SettingsError, SpeechError, WorkerLost
+from infra.errors import DatasetError, SpeechError, WorkerLost
 from infra.processes import worker_pool
 from infra.storage import content_hash, new_folder
-from tasks.contracts import Consent, Contract, DatasetVersion, Utterance
+from tasks.contracts import Consent, Contract, DatasetVersion, Refusal, Utterance
 from tasks.dataset.sources import Reject, Row, read_source
 from tasks.dataset.split import split_utterances
 from tasks.dataset.version import write_version
-from tasks.speech.audio import audio_hash, duration_s, read_clip, write_clip
-from tasks.speech.checks import ClipLimits, check_clip
-from tasks.speech.transcript import check_language, clean_transcript
+from tasks.speech.audio import audio_hash, duration_s, write_clip
+from tasks.speech.checks import SpeechChecks
+from tasks.speech.intake import Brought, Taken, take_in
+from tasks.speech.transcript import check_language
 
-INGEST_VERSION = 1  # raise it when equal input would give another dataset: it is part of the address
+INGEST_VERSION = 2  # raise it when equal input would give another dataset: it is part of the address
 _SHARD_CLIPS = 64
 
 
@@ -31,7 +32,7 @@ class IngestOptions(Contract):
     language: str | None = Field(None, description="ISO 639-1 code of rows that name none.")
     eval_share: float = Field(0.2, gt=0, lt=1, description="Share of speakers (or prompts) held out for evaluation.")
     seed: int = Field(0, ge=0, description="Which speakers (or prompts) those are.")
-    limits: ClipLimits = Field(default_factory=ClipLimits, description="What a clip must satisfy.")
+    checks: SpeechChecks = Field(default_factory=SpeechChecks, description="What an utterance must satisfy.")
     licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
     consent: str = Field("not recorded", description="What the speakers agreed to, in words.")
     consent_scope: Consent = Field(Consent.PRIVATE, description="Whether it covers publishing to everyone.")
@@ -63,7 +64,11 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
                     rejects.append(result)
                 elif result.id in utterances:
                     rejects.append(
-                        Reject(origin=result.source, reason=f"Equal in sound and text to {utterances[result.id].source}")
+                        Reject(
+                            origin=result.source,
+                            reason=f"Equal in sound and text to {utterances[result.id].source}",
+                            kind=Refusal.DUPLICATE,
+                        )
                     )
                 else:
                     utterances[result.id] = result
@@ -100,41 +105,29 @@ def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processe
 
 def _process_shard(shard: tuple[list[Row], IngestOptions, Path]) -> list[Utterance | Reject]:
     rows, options, wavs = shard
-    return [_process(row, options, wavs) for row in rows]
+    brought = [Brought(row.audio_path, row.text, row.language or options.language) for row in rows]
+    return [_kept(row, taken, wavs) for row, taken in zip(rows, take_in(brought, options.checks), strict=True)]
 
 
-def _process(row: Row, options: IngestOptions, wavs: Path) -> Utterance | Reject:
-    try:
-        text = clean_transcript(row.text)
-        language = _language(row, options)
-        samples = read_clip(row.audio_path)
-        check_clip(samples, options.limits)
-    except SpeechError as error:
-        return Reject(origin=row.origin, reason=error.problem)
-    heard = audio_hash(samples)
+def _kept(row: Row, taken: Taken | SpeechError, wavs: Path) -> Utterance | Reject:
+    if isinstance(taken, SpeechError):
+        return Reject(origin=row.origin, reason=taken.problem, kind=Refusal(taken.kind))
+    heard = audio_hash(taken.samples)
     path = wavs / f"{heard[:20]}.wav"
     if not path.exists():
-        write_clip(path, samples)
+        write_clip(path, taken.samples)
     return Utterance(
-        id=content_hash(heard, text)[:16],
+        id=content_hash(heard, taken.text)[:16],
         audio_path=f"wavs/{path.name}",
-        text=text,
-        language=language,
-        duration_s=round(duration_s(samples), 3),
+        text=taken.text,
+        language=taken.language,
+        duration_s=round(duration_s(taken.samples), 3),
         audio_hash=heard,
         speaker=row.speaker,
         source=row.origin,
+        measured=taken.measured,
+        warnings=taken.warnings,
     )
-
-
-def _language(row: Row, options: IngestOptions) -> str:
-    named = row.language or options.language
-    if named is None:
-        raise SpeechError("No language is given", "Pass --language or add a language column")
-    try:
-        return check_language(named)
-    except SettingsError as error:
-        raise SpeechError(error.problem, error.fix) from error
 
 
 def _why(rejects: Sequence[Reject]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.errors import DatasetError
 from infra.storage import content_hash, file_hash
-from tasks.contracts import Contract
+from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import AUDIO_SUFFIXES
 
 AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "file", "filename", "wav")
@@ -38,6 +38,7 @@ class Reject(Contract):
 
     origin: str
     reason: str
+    kind: Refusal = Refusal.OTHER
 
 
 def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
@@ -148,17 +149,20 @@ def _table(manifest: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | st
 
 def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if isinstance(record, str):
-        return Reject(origin=place, reason=record)
+        return Reject(origin=place, reason=record, kind=Refusal.NOT_ROWS)
     audio, text = _first(record, AUDIO_KEYS), _first(record, _TEXT_KEYS)
     language, speaker = _first(record, _LANGUAGE_KEYS), _first(record, _SPEAKER_KEYS)
     if not _is_unicode(*(value for value in (audio, text, language, speaker) if value)):
-        return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8")
+        return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8", kind=Refusal.UNREADABLE)
     if audio is None:
-        return Reject(origin=place, reason=f"names no audio file (looked for {', '.join(AUDIO_KEYS[:4])}, ...)")
+        looked = ", ".join(AUDIO_KEYS[:4])
+        return Reject(origin=place, reason=f"names no audio file (looked for {looked}, ...)", kind=Refusal.MISSING)
     if "\0" in audio:
-        return Reject(origin=place, reason="names its audio file with a null character: no file has one in its name")
+        reason = "names its audio file with a null character: no file has one in its name"
+        return Reject(origin=place, reason=reason, kind=Refusal.MISSING)
     if text is None:
-        return Reject(origin=f"{place} {audio}", reason=f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)")
+        reason = f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)"
+        return Reject(origin=f"{place} {audio}", reason=reason, kind=Refusal.NO_TRANSCRIPT)
     return Row(audio_path=base / audio, text=text, language=language, speaker=speaker, origin=f"{place} {audio}")
 
 
@@ -189,18 +193,21 @@ def _from_text_files(folder: Path) -> list[Row | Reject]:
     for clip in clips:
         name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
         if not _is_unicode(name):
-            found.append(Reject(origin=_shown(name), reason="the file's name is not UTF-8: rename it"))
+            reason = "the file's name is not UTF-8: rename it"
+            found.append(Reject(origin=_shown(name), reason=reason, kind=Refusal.UNREADABLE))
             continue
         if not transcript.is_file():
-            found.append(Reject(origin=name, reason=f"has no transcript: {transcript.name} is not beside it"))
+            reason = f"has no transcript: {transcript.name} is not beside it"
+            found.append(Reject(origin=name, reason=reason, kind=Refusal.NO_TRANSCRIPT))
             continue
         try:
             text = transcript.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
-            found.append(Reject(origin=name, reason=f"{transcript.name} is not UTF-8 text"))
+            found.append(Reject(origin=name, reason=f"{transcript.name} is not UTF-8 text", kind=Refusal.UNREADABLE))
             continue
         except OSError as error:
-            found.append(Reject(origin=name, reason=f"{transcript.name} cannot be read: {error.strerror}"))
+            reason = f"{transcript.name} cannot be read: {error.strerror}"
+            found.append(Reject(origin=name, reason=reason, kind=Refusal.NO_TRANSCRIPT))
             continue
         speaker = clip.parent.name if clip.parent != folder else None
         found.append(Row(audio_path=clip, text=text, speaker=speaker, origin=name))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.errors import SpeechError
-from tasks.contracts import SAMPLE_RATE_HZ
+from tasks.contracts import SAMPLE_RATE_HZ, Refusal
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
 _FULL_SCALE = 32_768
@@ -32,23 +32,25 @@ def read_clip(path: Path) -> np.ndarray:
 
     advice = "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
     if path.suffix.lower() == ".raw":
-        raise SpeechError(f"{path.name} is raw samples: nothing in it tells their rate", advice)
+        raise SpeechError(f"{path.name} is raw samples: nothing in it tells their rate", advice, Refusal.NO_AUDIO)
     try:
         with path.open("rb") as stream, soundfile.SoundFile(stream) as sound:
             sample_rate_hz, most = sound.samplerate, _LONGEST_S * sound.samplerate
             samples = sound.read(most + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise SpeechError(f"{path.name} cannot be decoded: {error.error_string}", advice) from error
+        raise SpeechError(f"{path.name} cannot be decoded: {error.error_string}", advice, Refusal.NO_AUDIO) from error
     except FileNotFoundError as error:
-        raise SpeechError(f"{path.name} does not exist", "Check the path in the manifest") from error
+        raise SpeechError(f"{path.name} does not exist", "Check the path in the manifest", Refusal.MISSING) from error
     except OSError as error:
-        raise SpeechError(f"{path.name} cannot be opened: {error.strerror}", "Check the path and who may read it") from error
+        raise SpeechError(
+            f"{path.name} cannot be opened: {error.strerror}", "Check the path and who may read it", Refusal.MISSING
+        ) from error
     if len(samples) > most:
-        raise SpeechError(f"{path.name} lasts more than {_LONGEST_S} s", "Cut it at pauses")
+        raise SpeechError(f"{path.name} lasts more than {_LONGEST_S} s", "Cut it at pauses", Refusal.TOO_LONG)
     if samples.size == 0:
-        raise SpeechError(f"{path.name} holds no samples", "Record it again or leave it out")
+        raise SpeechError(f"{path.name} holds no samples", "Record it again or leave it out", Refusal.NO_AUDIO)
     if not np.isfinite(samples).all():
-        raise SpeechError(f"{path.name} holds samples that are no numbers", "Export it again from its source")
+        raise SpeechError(f"{path.name} holds samples that are no numbers", "Export it again from its source", Refusal.NO_AUDIO)
     return to_int16(resample(samples.mean(axis=1), sample_rate_hz))
 
 

@@ -4,11 +4,11 @@ import numpy as np
 from pydantic import Field
 
 from infra.errors import SpeechError
-from tasks.contracts import Contract
+from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import duration_s
 
 
-class ClipLimits(Contract):
+class SpeechChecks(Contract):
     """What a clip must satisfy to be kept."""
 
     shortest_s: float = Field(0.2, gt=0, description="Shorter than the shortest spoken word: a click, not speech.")
@@ -16,7 +16,7 @@ class ClipLimits(Contract):
     quietest_dbfs: float = Field(-60.0, lt=0, description="RMS level below which 16 bits hold mostly noise.")
 
 
-def check_clip(samples: np.ndarray, limits: ClipLimits) -> None:
+def check_clip(samples: np.ndarray, limits: SpeechChecks) -> None:
     """Check int16 mono samples at 16 kHz.
 
     Raises:
@@ -25,12 +25,16 @@ def check_clip(samples: np.ndarray, limits: ClipLimits) -> None:
     """
     length_s = duration_s(samples)
     if length_s < limits.shortest_s:
-        raise SpeechError(f"The clip lasts {length_s:.2f} s, less than {limits.shortest_s:g} s", "Record the whole utterance")
+        raise SpeechError(
+            f"The clip lasts {length_s:.2f} s, less than {limits.shortest_s:g} s", "Record the whole utterance", Refusal.TOO_SHORT
+        )
     if length_s > limits.longest_s:
-        raise SpeechError(f"The clip lasts {length_s:.1f} s, more than {limits.longest_s:g} s", "Cut it at a pause")
+        raise SpeechError(
+            f"The clip lasts {length_s:.1f} s, more than {limits.longest_s:g} s", "Cut it at a pause", Refusal.TOO_LONG
+        )
     level = level_dbfs(samples)
     if level < limits.quietest_dbfs:
-        raise SpeechError(f"The clip is silent ({level:.0f} dBFS)", "Check the microphone and record it again")
+        raise SpeechError(f"The clip is silent ({level:.0f} dBFS)", "Check the microphone and record it again", Refusal.SILENT)
 
 
 def level_dbfs(samples: np.ndarray) -> float:

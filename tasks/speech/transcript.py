@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from infra.errors import SettingsError, SpeechError
+from tasks.contracts import Refusal
 
 _SPACE = re.compile(r"\s+")
 _NOT_WORDS = re.compile(r"\[.*?\]|\(.*?\)|<.*?>")  # "(laughs)": error rates do not count what stands in brackets
@@ -19,10 +20,12 @@ def clean_transcript(text: str) -> str:
     """
     cleaned = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
     if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in cleaned):
-        raise SpeechError("The transcript contains control characters", "Save it as plain UTF-8 text")
+        raise SpeechError("The transcript contains control characters", "Save it as plain UTF-8 text", Refusal.UNREADABLE)
     if not any(character.isalnum() for character in _NOT_WORDS.sub(" ", cleaned)):
         raise SpeechError(
-            "The transcript is empty" if not cleaned else f"The transcript {cleaned!r} has no word in it", "Write what is said"
+            "The transcript is empty" if not cleaned else f"The transcript {cleaned!r} has no word in it",
+            "Write what is said",
+            Refusal.NO_TRANSCRIPT,
         )
     return cleaned
 

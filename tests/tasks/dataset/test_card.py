@@ -146,7 +146,7 @@ def test_refusals_are_counted_by_kind_and_tell_no_name_and_no_text(tmp_path: Pat
     card = (version.folder / "README.md").read_text()
     refused = dict(re.findall(r"^\| ([a-z ]+) \| (\d+) \|$", card.partition("Refused inputs")[2], flags=re.MULTILINE))
     assert refused == {
-        "equal to another utterance in sound and text": "2",
+        "equal to another utterance": "2",
         "no readable audio": "1",
         "no transcript": "1",
         "language missing or unknown": "1",
