@@ -1,11 +1,13 @@
 """Speech for tests: synthetic digits, real recordings, and plain tones where only the sound matters."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from tasks.contracts import DatasetVersion
+from tasks.contracts import SAMPLE_RATE_HZ, DatasetVersion
 from tasks.dataset.ingest import IngestOptions, ingest
+from tasks.speech.audio import read_clip, to_float32
 from tasks.speech.spoken_digits import digit_lines, write_corpus
 
 REAL_SPEECH = Path(__file__).parents[1] / "data" / "asterisk-en"
@@ -17,6 +19,20 @@ def tone(seconds: float = 1.0, sample_rate_hz: int = 16_000, hz: float = 440.0, 
     """float32 of shape (n,)."""
     time_s = np.arange(int(seconds * sample_rate_hz)) / sample_rate_hz
     return (level * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
+
+
+def voice(number: int, seconds: float = 0.5) -> np.ndarray:
+    """A piece of real speech, another one for each number: float32 of shape (n,), 16 kHz."""
+    first = number * SAMPLE_RATE_HZ // 20
+    return np.roll(_all_that_is_said(), -first)[: round(seconds * SAMPLE_RATE_HZ)]
+
+
+@lru_cache(maxsize=1)
+def _all_that_is_said() -> np.ndarray:
+    """The real recordings one after the other, without what is silent in them."""
+    samples = to_float32(np.concatenate([read_clip(path) for path in sorted(REAL_SPEECH.glob("*.wav"))]))
+    frames = samples[: len(samples) // 512 * 512].reshape(-1, 512)
+    return frames[np.square(frames).mean(axis=1) > 1e-3].reshape(-1)
 
 
 def digit_corpus(folder: Path, language: str = "de", clips: int = 24, voices: tuple[str, ...] = _FOUR_VOICES) -> Path:
