@@ -11,7 +11,7 @@ import wave
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,12 +72,12 @@ def read_recording(path: Path) -> Recording:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[io.FileIO]:
     """The file, open; a SpeechError when it cannot be opened or was written to meanwhile."""
     try:
         if not path.is_file() and path.exists():  # a device or a pipe would never end
             raise SpeechError(f"{path.name} is no file", "Check the path in the manifest", Refusal.MISSING)
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:  # so that libsndfile finds the descriptor where we left it
             before = path.stat()
             yield stream
             after = path.stat()
@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise SpeechError(f"{path.name} changed while it was read", "Ingest it again once it is complete", Refusal.NO_AUDIO)
 
 
-def _decoded(stream: BinaryIO, name: str) -> Recording:
+def _decoded(stream: io.FileIO, name: str) -> Recording:
     import soundfile
 
     head = stream.read(16)
@@ -100,20 +100,22 @@ def _decoded(stream: BinaryIO, name: str) -> Recording:
     if container:
         return _decoded_by_ffmpeg(stream, container, name)
     try:
-        with soundfile.SoundFile(stream) as sound:
+        with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:  # from the stream it would read in small pieces
             rate = _checked_rate(sound.samplerate, name)
-            return Recording(_mixed(_blocks(sound, round(_BLOCK_S * rate)), rate, name), rate)
+            samples = _mixed(_blocks(sound, round(_BLOCK_S * rate)), rate, name)
     except soundfile.LibsndfileError as error:
         raise SpeechError(f"{name} cannot be decoded: {error.error_string}", _ADVICE, Refusal.NO_AUDIO) from error
+    return Recording(samples, rate)
 
 
 def _blocks(sound: Any, length: int) -> Iterator[np.ndarray]:
     """What there is, whatever length the header claims."""
-    while len(block := sound.read(length, dtype="float32", always_2d=True)):
+    kind = "int16" if sound.subtype == "PCM_16" else "float32"  # as it is stored: libsndfile takes long to convert it
+    while len(block := sound.read(length, dtype=kind, always_2d=True)):
         yield block
 
 
-def _decoded_by_ffmpeg(stream: BinaryIO, container: str, name: str) -> Recording:
+def _decoded_by_ffmpeg(stream: io.FileIO, container: str, name: str) -> Recording:
     try:
         import av
     except ImportError as error:
@@ -147,12 +149,15 @@ def _checked_rate(sample_rate_hz: int | None, name: str) -> int:
 
 
 def _mixed(blocks: Iterable[np.ndarray], sample_rate_hz: int, name: str) -> np.ndarray:
-    """Blocks of shape (n, channels) as one of shape (m,), read no further than allowed."""
+    """Blocks of shape (n, channels), int16 or float32, as one float32 of shape (m,), read no further than allowed."""
     mixed: list[np.ndarray] = []
     read = 0
     for block in blocks:
-        channels = block.shape[1]
-        mixed.append(block[:, 0].copy() if channels == 1 else block @ np.full(channels, 1 / channels, np.float32))
+        full_scale = _FULL_SCALE if block.dtype == np.int16 else 1
+        piece = block[:, 0].astype(np.float32)
+        for channel in range(1, block.shape[1]):
+            piece += block[:, channel]
+        mixed.append(piece * np.float32(1 / (full_scale * block.shape[1])))
         read += len(block)
         if read > _LONGEST_S * sample_rate_hz:
             raise SpeechError(f"{name} lasts more than {_LONGEST_S} s", "Cut it at pauses", Refusal.TOO_LONG)

@@ -110,7 +110,7 @@ class SpeechChecks(Contract):
 
 
 def check_clip(samples: np.ndarray, text: str, checks: SpeechChecks) -> None:
-    """Check what needs no measuring: int16 mono samples at 16 kHz and how long the text is.
+    """Check what needs no measuring: float32 mono samples at 16 kHz and how long the text is.
 
     Raises:
         SpeechError: with the measured value and the limit.
@@ -212,6 +212,6 @@ def _is_cut_off(samples: np.ndarray, speech: np.ndarray) -> bool:
 
 
 def level_dbfs(samples: np.ndarray) -> float:
-    """RMS level of int16 samples in dB relative to full scale; -inf for digital silence."""
-    mean_square = float(np.mean(np.square(samples.astype(np.float64) / 32_768)))
+    """RMS level of float32 samples in dB relative to full scale; -inf for digital silence."""
+    mean_square = float(np.vdot(samples, samples)) / max(len(samples), 1)
     return 10 * float(np.log10(mean_square)) if mean_square > 0 else float("-inf")

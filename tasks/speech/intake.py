@@ -40,12 +40,13 @@ def take_in(brought: Sequence[Brought], checks: SpeechChecks) -> list[Taken | Sp
     """Decode, measure, check and mend a shard of clips; each gives its own result, whatever the others hold, in their order."""
     read = [_read(one, checks) for one in brought]
     sound = [one for one in read if isinstance(one, _Read)]
-    heard = iter(speech_probabilities([to_float32(one.samples) for one in sound]))
+    heard = iter(speech_probabilities([one.floats for one in sound]))
     return [one if isinstance(one, SpeechError) else _checked(one, next(heard), checks) for one in read]
 
 
 class _Read(NamedTuple):
-    samples: np.ndarray
+    samples: np.ndarray  # int16
+    floats: np.ndarray  # the same, as float32
     clipped_share: float
     text: str
     language: str
@@ -57,15 +58,16 @@ def _read(brought: Brought, checks: SpeechChecks) -> _Read | SpeechError:
         language = _language(brought.language)
         recording = read_recording(brought.audio_path)
         samples = to_clip(recording)
-        check_clip(samples, text, checks)
+        floats = to_float32(samples)
+        check_clip(floats, text, checks)
     except SpeechError as error:
         return error
-    return _Read(samples, clipped_share(recording.samples), text, language)
+    return _Read(samples, floats, clipped_share(recording.samples), text, language)
 
 
 def _checked(read: _Read, speech: np.ndarray, checks: SpeechChecks) -> Taken | SpeechError:
     samples, speech = _mended(read.samples, speech, checks)
-    floats = to_float32(samples)
+    floats = read.floats if samples is read.samples else to_float32(samples)
     measured = measure(floats, speech, read.clipped_share, read.text)
     try:
         found = [answered(one, checks) for one in findings(floats, speech, measured, read.text, read.language, checks)]

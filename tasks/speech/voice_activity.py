@@ -54,55 +54,64 @@ def _weights() -> dict[str, np.ndarray]:
     }
     given, recurrent, bias = (stored[name] for name in lstm.input[1:4])
     gates = {
-        "lstm.given": np.ascontiguousarray(given[0].T),
-        "lstm.recurrent": np.ascontiguousarray(recurrent[0].T),
+        "lstm.both": np.concatenate((given[0], recurrent[0]), axis=1).T.copy(),
         "lstm.bias": bias[0].reshape(2, -1).sum(axis=0),
     }
     return stored | kernels | gates
 
 
 def _encoded(clip: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    """One clip before the recurrent part: the input of its gates, of shape (frames, 512)."""
+    """One clip before the recurrent part: (frames, 128)."""
+    from scipy.fft import rfft
+
     frames = -(-len(clip) // FRAME)
+    window = weights["stft.forward_basis_buffer"][
+        :, 0
+    ]  # the network's first layer is a Fourier transform: its row of frequency 0
     padded = np.zeros(_CONTEXT + frames * FRAME, np.float32)
     padded[_CONTEXT : _CONTEXT + len(clip)] = clip
-    seen = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + FRAME)[::FRAME]
-    seen = np.concatenate((seen, seen[:, -2 : -_CONTEXT - 2 : -1]), axis=1)  # mirrored at its end
-    pieces = np.lib.stride_tricks.sliding_window_view(seen, _FOURIER, axis=1)[:, ::_HOP]
-    spectrum = pieces.reshape(-1, _FOURIER) @ weights["stft.forward_basis_buffer"]
-    power = np.square(spectrum[:, :_BINS]) + np.square(spectrum[:, _BINS:])
-    layer = np.sqrt(power).reshape(frames, -1, _BINS)
+    seen = np.empty((frames, _CONTEXT + FRAME + _CONTEXT), np.float32)
+    seen[:, :-_CONTEXT] = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + FRAME)[::FRAME]
+    seen[:, -_CONTEXT:] = seen[:, -_CONTEXT - 2 : -2 * _CONTEXT - 2 : -1]  # mirrored at its end
+    steps = range(0, seen.shape[1] - _FOURIER + 1, _HOP)
+    layer = np.zeros((frames, len(steps) + 2, _BINS), np.float32)  # with an empty step at both ends, as all layers
+    for place, begun in enumerate(steps, start=1):
+        np.abs(rfft(seen[:, begun : begun + _FOURIER] * window), out=layer[:, place])
     for number, stride in enumerate(_STRIDES):
         layer = _convolved(layer, weights[f"encoder.{number}.weight"], weights[f"encoder.{number}.bias"], stride)
-    gates: np.ndarray = layer[:, 0] @ weights["lstm.given"] + weights["lstm.bias"]
-    return gates
+    return layer[:, 1]
 
 
 def _convolved(layer: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
-    """ReLU of a convolution with kernel 3 and padding 1: (frames, steps, channels in) to (frames, steps / stride, channels out)."""
-    frames, steps, channels = layer.shape
-    padded = np.zeros((frames, steps + 2, channels), np.float32)
-    padded[:, 1:-1] = layer
-    places = range(0, steps, stride)
-    columns = np.stack([padded[:, place : place + 3].reshape(frames, -1) for place in places], axis=1)
-    return np.maximum(columns.reshape(frames * len(places), -1) @ weight + bias, 0).reshape(frames, len(places), -1)
+    """ReLU of a convolution with kernel 3: (frames, steps + 2, channels in) to (frames, steps / stride + 2, channels out)."""
+    frames, padded_steps, channels = layer.shape
+    places = range(0, padded_steps - 2, stride)
+    out = np.zeros((frames, len(places) + 2, len(bias)), np.float32)
+    for number, place in enumerate(places, start=1):
+        seen = layer.reshape(frames, -1)[:, place * channels : (place + 3) * channels]
+        np.maximum(seen @ weight + bias, 0, out=out[:, number])
+    return out
 
 
 def _recurrent(inputs: Sequence[np.ndarray], weights: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The LSTM cell and the last layer, for all clips side by side, the longest first so that those that ended are left out."""
     order = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
     lengths = [len(inputs[index]) for index in order]
-    hidden = np.zeros((len(inputs), _WIDTH), np.float32)
-    cell = np.zeros_like(hidden)
     heard = np.zeros((max(lengths, default=0), len(inputs), _WIDTH), np.float32)
+    for row, index in enumerate(order):
+        heard[: lengths[row], row] = inputs[index]
+    both = np.zeros((len(inputs), 2 * _WIDTH), np.float32)  # what is given, and what was hidden
+    cell = np.zeros((len(inputs), _WIDTH), np.float32)
     running = len(order)
     for step in range(len(heard)):
         while lengths[running - 1] <= step:
             running -= 1
-        gates = np.stack([inputs[index][step] for index in order[:running]]) + hidden[:running] @ weights["lstm.recurrent"]
-        let_in, given, kept = (_sigmoid(gates[:, place * _WIDTH : (place + 1) * _WIDTH]) for place in range(3))
+        both[:running, :_WIDTH] = heard[step, :running]
+        gates = both[:running] @ weights["lstm.both"] + weights["lstm.bias"]
+        opened = _sigmoid(gates[:, : 3 * _WIDTH])
+        let_in, given, kept = (opened[:, place * _WIDTH : (place + 1) * _WIDTH] for place in range(3))
         cell[:running] = kept * cell[:running] + let_in * np.tanh(gates[:, 3 * _WIDTH :])
-        heard[step, :running] = hidden[:running] = given * np.tanh(cell[:running])
+        both[:running, _WIDTH:] = heard[step, :running] = given * np.tanh(cell[:running])
     spoken = _sigmoid(np.maximum(heard, 0) @ weights["output.weight"][:, 0] + weights["output.bias"])
     found = {index: spoken[:length, row] for row, (index, length) in enumerate(zip(order, lengths, strict=True))}
     return [found[index] for index in range(len(inputs))]
