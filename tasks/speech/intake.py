@@ -38,9 +38,11 @@ class Taken(NamedTuple):
 
 def take_in(brought: Sequence[Brought], checks: SpeechChecks) -> list[Taken | SpeechError]:
     """Decode, measure, check and mend a shard of clips; each gives its own result, whatever the others hold, in their order."""
+    from threadpoolctl import threadpool_limits
+
     read = [_read(one, checks) for one in brought]
-    sound = [one for one in read if isinstance(one, _Read)]
-    heard = iter(speech_probabilities([one.floats for one in sound]))
+    with threadpool_limits(1, user_api="blas"):  # there is a process for each core already
+        heard = iter(speech_probabilities([one.floats for one in read if isinstance(one, _Read)]))
     return [one if isinstance(one, SpeechError) else _checked(one, next(heard), checks) for one in read]
 
 
