@@ -7,12 +7,12 @@ the Hub. A row that cannot be used is a Reject with its reason; the others go on
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.errors import DatasetError
-from infra.storage import content_hash, file_hash
+from infra.storage import content_hash
 from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import AUDIO_SUFFIXES
 
@@ -68,21 +68,16 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
     return rows, rejects
 
 
-def source_hash(source: Path) -> str:
+def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | None]]) -> str:
     """Hex SHA-256 of everything that ingestion would read: texts, speakers, languages and the bytes of each clip.
 
-    Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another.
+    Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another. `hashes` gives those
+    of files, and None for what cannot be read: a `ClipStore` does.
     """
     rows, rejects = read_source(source)
-    described = [[row.text, row.language, row.speaker, _clip_hash(row.audio_path)] for row in rows]
+    clips = hashes([row.audio_path for row in rows])
+    described = [[row.text, row.language, row.speaker, clip] for row, clip in zip(rows, clips, strict=True)]
     return content_hash(described, [reject.reason for reject in rejects])
-
-
-def _clip_hash(path: Path) -> str | None:
-    try:
-        return file_hash(path)
-    except OSError:  # ingestion refuses it with its reason
-        return None
 
 
 def _manifests(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from infra.storage import content_hash
 from tasks.artifacts import progress_shown, show_dataset
 from tasks.caching import ByAddress
 from tasks.contracts import DatasetVersion, News, StandingModel
+from tasks.dataset.clips import CLIPS_FOLDER, ClipStore
 from tasks.dataset.from_hub import fetch_dataset, newest_revision, source_address
 from tasks.dataset.ingest import IngestOptions, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
@@ -41,7 +42,7 @@ def fetch_source(repository: str, commit: str) -> Path:
 @task(name="read source")
 def read_source_content(source: Path) -> str:
     """Hash of everything in a source that ingestion reads."""
-    return source_hash(source)
+    return source_hash(source, ClipStore(settings().folder(CLIPS_FOLDER)).file_hashes)
 
 
 @task(
@@ -54,7 +55,7 @@ def ingest_source(source: Path, content: str, name: str, options: IngestOptions)
     """Make the dataset version of a source; `content` is its hash."""
     folder = _datasets.folder(content=content, name=name, options=options)
     with progress_shown():
-        dataset = ingest(source, name, options, folder, settings().processes)
+        dataset = ingest(source, name, options, folder, settings().processes, ClipStore(settings().folder(CLIPS_FOLDER)))
     show_dataset(dataset)
     dataset_made(dataset, content)
     if not source.resolve().is_relative_to(settings().folder("sources")):  # what came from a Hub was told of as that

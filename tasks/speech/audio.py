@@ -76,11 +76,16 @@ def to_float32(samples: np.ndarray) -> np.ndarray:
 
 def write_clip(path: Path, samples: np.ndarray) -> None:
     """Write int16 mono samples at 16 kHz as PCM_16 WAV, without any metadata."""
+    path.write_bytes(encoded_clip(samples))  # libsndfile would not say that a disk is full
+
+
+def encoded_clip(samples: np.ndarray) -> bytes:
+    """The bytes of the file that `write_clip` writes: 44 of header, then two a sample."""
     import soundfile
 
-    encoded = io.BytesIO()  # libsndfile would not say that a disk is full
+    encoded = io.BytesIO()
     soundfile.write(encoded, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
-    path.write_bytes(encoded.getbuffer())
+    return encoded.getvalue()
 
 
 def load_clip(path: Path) -> np.ndarray:
