@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infra.storage import content_hash, disk_errors, file_hash, write_bytes
+from infra.storage import content_hash, disk_errors, exclusive, file_hash, shared, write_bytes
 from tasks.contracts import Contract, Measurements, Refusal
 from tasks.speech.audio import encoded_clip
 
@@ -89,10 +89,23 @@ class ClipStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._wavs = folder / "wavs"
+        self._lock = folder / ".lock"
         with disk_errors(folder):
             self._wavs.mkdir(parents=True, exist_ok=True)
         with self._database() as database:
             database.executescript(_SCHEMA)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While the block runs, nobody removes clips; others may use them, too."""
+        with disk_errors(self.folder), shared(self._lock):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the block runs, nobody else uses the store; waits for those who do."""
+        with disk_errors(self.folder), exclusive(self._lock):
+            yield
 
     def clip(self, audio_hash: str) -> Path:
         """Where a clip's samples lie, or will."""

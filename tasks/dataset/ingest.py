@@ -16,8 +16,8 @@ from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, R
 from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
 from tasks.dataset.shards import take_in_rows
 from tasks.dataset.sources import Reject, Row, read_source
-from tasks.dataset.split import split_utterances
-from tasks.dataset.version import write_version
+from tasks.dataset.split import Before, division_before, split_utterances
+from tasks.dataset.version import VersionFacts, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
 from tasks.speech.transcript import check_language
 
@@ -49,6 +49,7 @@ def ingest(
     folder: Path,
     processes: int,
     store: ClipStore | None = None,
+    parent: DatasetVersion | None = None,
 ) -> DatasetVersion:
     """Build the dataset version of `source` at `folder`, replacing what stands there.
 
@@ -59,6 +60,7 @@ def ingest(
         folder: where the version will lie.
         processes: worker processes.
         store: what was taken in before, and is not taken in again; None keeps nothing.
+        parent: the version of this name before; its utterances stay on their sides unless seed or eval_share are others.
 
     Raises:
         DatasetError: no utterance is usable, or too few to divide.
@@ -69,32 +71,59 @@ def ingest(
     with new_folder(folder) as unfinished:
         own = unfinished / ".clips"
         clips = store or ClipStore(own)
-        wavs = unfinished / "wavs"
-        wavs.mkdir()
-        utterances: dict[str, Utterance] = {}
-        for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
-            result = _kept(row, record)
-            if isinstance(result, Reject):
-                rejects.append(result)
-            elif result.id in utterances:
-                reason = f"Equal in sound and text to {utterances[result.id].source}"
-                rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
-            else:
-                clips.lend(result.audio_hash, wavs)
-                utterances[result.id] = result
+        with clips.in_use():
+            utterances = _taken_in(rows, rejects, options, clips, unfinished, processes)
         if not utterances:
             raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
         shutil.rmtree(own, ignore_errors=True)
-        divided, rule = split_utterances(list(utterances.values()), options.eval_share, options.seed)
-        version = write_version(
-            unfinished, name, divided, rejects, rule, options.seed, options.licence, options.consent, options.consent_scope
+        divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, options))
+        facts = VersionFacts(
+            split_rule=rule,
+            seed=options.seed,
+            eval_share=options.eval_share,
+            licence=options.licence,
+            consent=options.consent,
+            consent_scope=options.consent_scope,
+            parent=parent.fingerprint if parent else None,
         )
+        version = write_version(unfinished, name, divided, rejects, facts)
     return version.model_copy(update={"folder": folder})
 
 
-def dataset_address(source_content: str, name: str, options: IngestOptions) -> str:
-    """Where the dataset version of this content lies: the same for equal content at any path."""
-    return content_hash(INGEST_VERSION, source_content, name, options)[:16]
+def _taken_in(
+    rows: Sequence[Row], rejects: list[Reject], options: IngestOptions, clips: ClipStore, folder: Path, processes: int
+) -> list[Utterance]:
+    """The utterances, whose clips are put into `folder`/wavs; what is refused joins the rejects."""
+    wavs = folder / "wavs"
+    wavs.mkdir()
+    utterances: dict[str, Utterance] = {}
+    for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
+        result = _kept(row, record)
+        if isinstance(result, Reject):
+            rejects.append(result)
+        elif result.id in utterances:
+            reason = f"Equal in sound and text to {utterances[result.id].source}"
+            rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
+        else:
+            clips.lend(result.audio_hash, wavs)
+            utterances[result.id] = result
+    return list(utterances.values())
+
+
+def brought_hash(source_content: str, options: IngestOptions) -> str:
+    """Hash of what is brought for a dataset: equal content and options, equal hash."""
+    return content_hash(INGEST_VERSION, source_content, options)
+
+
+def dataset_address(source_content: str, name: str, options: IngestOptions, parent: DatasetVersion | None = None) -> str:
+    """Where the dataset version of this content lies: the same for equal content at any path, after an equal parent."""
+    return content_hash(brought_hash(source_content, options), name, parent.content_address if parent else None)[:16]
+
+
+def _sides(parent: DatasetVersion | None, options: IngestOptions) -> Before | None:
+    if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
+        return None
+    return division_before(read_utterances(parent), parent.split_rule)
 
 
 def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:
