@@ -39,6 +39,8 @@ class Refusal(StrEnum):
     NO_SPEECH = "no speech in it"
     CLIPPED = "clipped"
     NOISY = "too noisy"
+    NARROW = "narrow band"
+    CUT_OFF = "cut off"
     NO_AUDIO = "no readable audio"
     MISSING = "audio file missing"
     OUTSIDE = "audio file outside the source"
@@ -47,6 +49,8 @@ class Refusal(StrEnum):
     LANGUAGE = "language missing or unknown"
     OTHER_LANGUAGE = "text of another language"
     PACE = "more or less text than can be said in the time"
+    NUMERALS = "digits or symbols in the text"
+    REPEATED = "repeated words"
     PRIVATE = "personal data in the text"
     CONSENT = "no consent"
     DUPLICATE = "equal to another utterance"
@@ -85,7 +89,7 @@ class Utterance(Contract):
     source: str = "upload"
     split: Split = Split.TRAIN
     measured: Measurements | None = None  # None: brought in by a version that measured nothing
-    warnings: tuple[str, ...] = ()  # what looked odd and was kept
+    warnings: tuple[str, ...] = ()  # what looked odd and was kept: "noisy: speech is only 6 dB above the noise"
 
 
 class DatasetVersion(Contract):

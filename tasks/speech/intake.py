@@ -8,11 +8,14 @@ import numpy as np
 
 from infra.errors import SettingsError, SpeechError
 from tasks.contracts import Measurements, Refusal
-from tasks.speech.audio import read_clip
-from tasks.speech.checks import SpeechChecks, check_clip
+from tasks.speech.audio import read_recording, to_clip, to_float32
+from tasks.speech.checks import Answer, Check, SpeechChecks, answered, check_clip, findings, silent_edges_s
+from tasks.speech.measure import clipped_share, measure
+from tasks.speech.repair import raised, trimmed
 from tasks.speech.transcript import check_language, clean_transcript
+from tasks.speech.voice_activity import FRAME, speech_probabilities
 
-INTAKE_VERSION = 1  # raise it when equal input would give other samples, texts, measurements, warnings or refusals
+INTAKE_VERSION = 2  # raise it when equal input would give other samples, texts, measurements, warnings or refusals
 
 
 class Brought(NamedTuple):
@@ -29,24 +32,58 @@ class Taken(NamedTuple):
     samples: np.ndarray
     text: str
     language: str
-    measured: Measurements | None
+    measured: Measurements
     warnings: tuple[str, ...]
 
 
 def take_in(brought: Sequence[Brought], checks: SpeechChecks) -> list[Taken | SpeechError]:
-    """Decode, measure and check a shard of clips; each gives its own result, whatever the others hold, in their order."""
-    return [_take(one, checks) for one in brought]
+    """Decode, measure, check and mend a shard of clips; each gives its own result, whatever the others hold, in their order."""
+    read = [_read(one, checks) for one in brought]
+    sound = [one for one in read if isinstance(one, _Read)]
+    heard = iter(speech_probabilities([one.floats for one in sound]))
+    return [one if isinstance(one, SpeechError) else _checked(one, next(heard), checks) for one in read]
 
 
-def _take(brought: Brought, checks: SpeechChecks) -> Taken | SpeechError:
+class _Read(NamedTuple):
+    samples: np.ndarray  # int16
+    floats: np.ndarray  # the same, as float32
+    clipped_share: float
+    text: str
+    language: str
+
+
+def _read(brought: Brought, checks: SpeechChecks) -> _Read | SpeechError:
     try:
         text = clean_transcript(brought.text)
         language = _language(brought.language)
-        samples = read_clip(brought.audio_path)
-        check_clip(samples, checks)
+        recording = read_recording(brought.audio_path)
+        samples = to_clip(recording)
+        floats = to_float32(samples)
+        check_clip(floats, text, checks)
     except SpeechError as error:
         return error
-    return Taken(samples, text, language, None, ())
+    return _Read(samples, floats, clipped_share(recording.samples), text, language)
+
+
+def _checked(read: _Read, speech: np.ndarray, checks: SpeechChecks) -> Taken | SpeechError:
+    samples, speech = _mended(read.samples, speech, checks)
+    floats = read.floats if samples is read.samples else to_float32(samples)
+    measured = measure(floats, speech, read.clipped_share, read.text)
+    try:
+        found = [answered(one, checks) for one in findings(floats, speech, measured, read.text, read.language, checks)]
+    except SpeechError as error:
+        return error
+    return Taken(samples, read.text, read.language, measured, tuple(warning for warning in found if warning))
+
+
+def _mended(samples: np.ndarray, speech: np.ndarray, checks: SpeechChecks) -> tuple[np.ndarray, np.ndarray]:
+    """Trimmed and raised to a usual level where that is asked for and needed."""
+    if checks.answer(Check.EDGES) is Answer.REPAIR and max(silent_edges_s(speech)) > checks.longest_edge_s:
+        first, last = trimmed(speech, checks.kept_edge_s)
+        samples, speech = samples[first * FRAME : last * FRAME], speech[first:last]
+    if checks.answer(Check.QUIET) is Answer.REPAIR:
+        samples = raised(samples, checks.quiet_lufs, checks.repaired_lufs)
+    return samples, speech
 
 
 def _language(named: str | None) -> str:

@@ -1,14 +1,16 @@
 """Speech for tests: synthetic digits, real recordings, and plain tones where only the sound matters."""
 
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tasks.contracts import DatasetVersion
+from tasks.contracts import SAMPLE_RATE_HZ, DatasetVersion
 from tasks.dataset.clips import ClipStore
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.sources import source_hash
+from tasks.speech.audio import read_clip, to_float32
 from tasks.speech.spoken_digits import digit_lines, write_corpus
 
 REAL_SPEECH = Path(__file__).parents[1] / "data" / "asterisk-en"
@@ -20,6 +22,20 @@ def tone(seconds: float = 1.0, sample_rate_hz: int = 16_000, hz: float = 440.0, 
     """float32 of shape (n,)."""
     time_s = np.arange(int(seconds * sample_rate_hz)) / sample_rate_hz
     return (level * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
+
+
+def voice(number: int, seconds: float = 0.5) -> np.ndarray:
+    """A piece of real speech, another one for each number: float32 of shape (n,), 16 kHz."""
+    first = number * SAMPLE_RATE_HZ // 20
+    return np.roll(_all_that_is_said(), -first)[: round(seconds * SAMPLE_RATE_HZ)]
+
+
+@lru_cache(maxsize=1)
+def _all_that_is_said() -> np.ndarray:
+    """The real recordings one after the other, without what is silent in them."""
+    samples = to_float32(np.concatenate([read_clip(path) for path in sorted(REAL_SPEECH.glob("*.wav"))]))
+    frames = samples[: len(samples) // 512 * 512].reshape(-1, 512)
+    return frames[np.square(frames).mean(axis=1) > 1e-3].reshape(-1)
 
 
 def digit_corpus(folder: Path, language: str = "de", clips: int = 24, voices: tuple[str, ...] = _FOUR_VOICES) -> Path:
@@ -50,12 +66,12 @@ def content_of(source: Path) -> str:
         return source_hash(source, ClipStore(Path(folder)).file_hashes)
 
 
-def write_tones(folder: Path, count: int, first: int = 0) -> Path:
+def write_voices(folder: Path, count: int, first: int = 0) -> Path:
     """Clips of half a second with a text file each, no two alike; returns the folder."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
-        soundfile.write(folder / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        soundfile.write(folder / f"{number}.wav", voice(number), 16_000)
         (folder / f"{number}.txt").write_text(f"Ton {number}")
     return folder

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from tasks.contracts import DatasetVersion
-from tests.builders.speech import REAL_SPEECH, tone
+from tests.builders.speech import REAL_SPEECH, voice
 from tests.end_to_end.conftest import Command, environment
 
 
@@ -59,7 +59,7 @@ def test_too_little_speech(voxfactory: Command, tmp_path: Path, transcripts: tup
     source, home = tmp_path / "source", tmp_path / "home"
     source.mkdir()
     for number, transcript in enumerate(transcripts):
-        soundfile.write(source / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        soundfile.write(source / f"{number}.wav", voice(number), 16_000)
         if transcript:
             (source / f"{number}.txt").write_text(transcript)
     assert message in told(voxfactory("ingest", source, "--language", "de", home=home))

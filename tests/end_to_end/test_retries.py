@@ -37,7 +37,7 @@ from tests.builders.faulty_door import Fault, faulty_door
 from tests.builders.hubs import clients_for, served_hub
 from tests.builders.publications import hurry
 from tests.builders.reports import report, score
-from tests.builders.speech import tone
+from tests.builders.speech import voice
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +90,10 @@ def attempts(state: State[Any]) -> dict[str, int]:
 
 
 def a_source(folder: Path, clips: int) -> Source:
-    """Plain tones, each with a text of its own."""
+    """Real speech, each piece with a text of its own."""
     folder.mkdir()
     for number in range(clips):
-        soundfile.write(folder / f"{number}.wav", tone(0.3, hz=200 + 5 * number), 16_000)
+        soundfile.write(folder / f"{number}.wav", voice(number, 0.3), 16_000)
         (folder / f"{number}.txt").write_text(f"number {number}")
     return Source(path=folder, options=IngestOptions(language="en"))
 

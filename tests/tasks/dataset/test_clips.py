@@ -16,7 +16,7 @@ from tasks.dataset import clips, shards, version
 from tasks.dataset.clips import ClipStore
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import read_utterances
-from tests.builders.speech import digit_corpus, write_tones
+from tests.builders.speech import digit_corpus, write_voices
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -45,13 +45,13 @@ def ingested(source: Path, folder: Path, store: Path | None) -> DatasetVersion:
 
 
 def test_adding_clips_takes_in_those_and_no_others(tmp_path: Path, taken_in: list[str]):
-    source = write_tones(tmp_path / "source", 20)
+    source = write_voices(tmp_path / "source", 20)
     (source / "noise.wav").write_bytes(b"RIFF")
     (source / "noise.txt").write_text("nichts")
     ingested(source, tmp_path / "first", tmp_path / "store")
     assert len(taken_in) == 21
     taken_in.clear()
-    write_tones(source, 3, first=20)
+    write_voices(source, 3, first=20)
     said: list[Progress] = []
     with progress.listening(said.append):
         grown = ingested(source, tmp_path / "second", tmp_path / "store")
@@ -63,7 +63,7 @@ def test_adding_clips_takes_in_those_and_no_others(tmp_path: Path, taken_in: lis
 
 
 def test_a_changed_file_a_changed_text_and_other_checks_are_taken_in_again(tmp_path: Path, taken_in: list[str]):
-    source = write_tones(tmp_path / "source", 4)
+    source = write_voices(tmp_path / "source", 4)
     ingested(source, tmp_path / "first", tmp_path / "store")
     taken_in.clear()
     shutil.copy(source / "3.wav", source / "0.wav")
@@ -77,7 +77,7 @@ def test_a_changed_file_a_changed_text_and_other_checks_are_taken_in_again(tmp_p
 
 
 def test_a_version_is_whole_without_the_store_and_shares_its_bytes(tmp_path: Path):
-    made = ingested(write_tones(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
+    made = ingested(write_voices(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
     stored = {path.stat().st_ino for path in (tmp_path / "store").rglob("*.wav")}
     assert {path.stat().st_ino for path in (made.folder / "wavs").iterdir()} == stored
     shutil.rmtree(tmp_path / "store")
@@ -89,12 +89,12 @@ def test_a_disk_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    made = ingested(write_tones(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
+    made = ingested(write_voices(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
     assert content(made.folder) == content(ingested(tmp_path / "source", tmp_path / "other", None).folder)
 
 
 def test_a_clip_that_was_cut_short_in_the_store_is_taken_in_again(tmp_path: Path, taken_in: list[str]):
-    source = write_tones(tmp_path / "source", 4)
+    source = write_voices(tmp_path / "source", 4)
     before = content(ingested(source, tmp_path / "first", tmp_path / "store").folder)
     taken_in.clear()
     shutil.rmtree(tmp_path / "first")
@@ -106,7 +106,7 @@ def test_a_clip_that_was_cut_short_in_the_store_is_taken_in_again(tmp_path: Path
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused_and_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    source = write_tones(tmp_path / "source", 4)
+    source = write_voices(tmp_path / "source", 4)
     take_in = shards.take_in
 
     def meanwhile(brought, checks):

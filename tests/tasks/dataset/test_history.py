@@ -18,7 +18,7 @@ from tasks.dataset.garbage import collect_garbage
 from tasks.dataset.history import find_version, note_newest, parent_of
 from tasks.dataset.ingest import IngestOptions, brought_hash, dataset_address, ingest
 from tasks.dataset.version import read_utterances
-from tests.builders.speech import content_of, write_tones
+from tests.builders.speech import content_of, write_voices
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -34,10 +34,10 @@ def brought(source: Path, name: str = "x", options: IngestOptions = GERMAN) -> D
 
 
 def test_what_differs_is_a_child_and_what_is_brought_again_is_the_version_that_is_there(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 8)
+    source = write_voices(tmp_path / "source", 8)
     first = brought(source)
     assert (first.parent, brought(source).folder) == (None, first.folder)
-    write_tones(source, 4, first=8)
+    write_voices(source, 4, first=8)
     second = brought(source)
     assert second.parent == first.fingerprint
     assert brought(source) == second, "its parent is not itself"
@@ -47,9 +47,9 @@ def test_what_differs_is_a_child_and_what_is_brought_again_is_the_version_that_i
 
 
 def test_nobody_changes_sides_when_data_come_and_go(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 12)
+    source = write_voices(tmp_path / "source", 12)
     first = {u.id: u.split for u in read_utterances(brought(source))}
-    write_tones(source, 12, first=12)
+    write_voices(source, 12, first=12)
     (source / "0.txt").unlink()
     second = {u.id: u.split for u in read_utterances(brought(source))}
     assert len(second) == 23
@@ -59,9 +59,9 @@ def test_nobody_changes_sides_when_data_come_and_go(tmp_path: Path):
 
 
 def test_a_change_list_tells_what_came_went_was_corrected_and_is_refused(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 8)
+    source = write_voices(tmp_path / "source", 8)
     first = brought(source)
-    write_tones(source, 1, first=8)
+    write_voices(source, 1, first=8)
     (source / "0.wav").unlink()
     (source / "1.txt").write_text("etwas anderes")
     (source / "broken.wav").write_bytes(b"RIFF")
@@ -76,9 +76,9 @@ def test_a_change_list_tells_what_came_went_was_corrected_and_is_refused(tmp_pat
 
 
 def test_a_version_is_found_by_folder_name_address_or_fingerprint(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 6)
+    source = write_voices(tmp_path / "source", 6)
     first = brought(source)
-    write_tones(source, 1, first=6)
+    write_voices(source, 1, first=6)
     second = brought(source)
     for named in (str(second.folder), "x", second.folder.name, f"datasets/{second.folder.name}", second.fingerprint[:8]):
         assert find_version(settings(), named) == second
@@ -89,9 +89,9 @@ def test_a_version_is_found_by_folder_name_address_or_fingerprint(tmp_path: Path
 
 
 def test_the_commands_list_and_compare(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 6)
+    source = write_voices(tmp_path / "source", 6)
     first = brought(source)
-    write_tones(source, 1, first=6)
+    write_voices(source, 1, first=6)
     second = brought(source)
     listed = CliRunner().invoke(app, ["list"]).stdout.splitlines()
     assert [line.split()[0] for line in listed] == [first.folder.name, second.folder.name], "parents first"
@@ -103,7 +103,7 @@ def test_the_commands_list_and_compare(tmp_path: Path):
 
 
 def test_garbage_is_what_no_version_uses(tmp_path: Path):
-    source = write_tones(tmp_path / "source", 6)
+    source = write_voices(tmp_path / "source", 6)
     first = brought(source)
     (source / "0.wav").unlink()
     second = brought(source)
@@ -120,7 +120,7 @@ def test_garbage_is_what_no_version_uses(tmp_path: Path):
 
 
 def test_a_version_of_a_name_that_nothing_newer_is_known_of_is_kept(tmp_path: Path):
-    made = brought(write_tones(tmp_path / "source", 6))
+    made = brought(write_voices(tmp_path / "source", 6))
     shutil.rmtree(made.folder.parent / ".newest")
     assert collect_garbage(settings(), old_versions=True).versions == ()
     note_newest(settings(), made, "b", None)

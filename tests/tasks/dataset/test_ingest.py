@@ -9,7 +9,7 @@ from infra.errors import DatasetError, SettingsError
 from tasks.contracts import Split
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import open_version, read_utterances
-from tests.builders.speech import REAL_SPEECH, content_of, digit_corpus, tone
+from tests.builders.speech import REAL_SPEECH, content_of, digit_corpus, voice
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -18,7 +18,7 @@ GERMAN = IngestOptions(language="de", eval_share=0.3)
 def write_clips(folder: Path, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        soundfile.write(folder / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        soundfile.write(folder / f"{number}.wav", voice(number), 16_000)
 
 
 def test_real_speech_in_a_folder_with_text_files(tmp_path: Path):
@@ -76,9 +76,9 @@ def test_a_dataset_version_is_a_source_too(tmp_path: Path):
 def test_one_bad_file_never_stops_the_others_and_every_refusal_has_its_reason(tmp_path: Path):
     write_clips(tmp_path, 4)
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    soundfile.write(tmp_path / "silent.wav", 0 * tone(), 16_000)
-    soundfile.write(tmp_path / "click.wav", tone(0.05), 16_000)
-    soundfile.write(tmp_path / "long.wav", tone(31), 16_000)
+    soundfile.write(tmp_path / "silent.wav", 0 * voice(0), 16_000)
+    soundfile.write(tmp_path / "click.wav", voice(0, 0.05), 16_000)
+    soundfile.write(tmp_path / "long.wav", voice(0, 31), 16_000)
     texts = {"0": "null", "1": "eins", "2": " ", "broken": "a", "silent": "b", "click": "c", "long": "d"}
     for name, text in texts.items():
         (tmp_path / f"{name}.txt").write_text(text)

@@ -15,7 +15,7 @@ from infra.errors import DatasetError
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.sources import read_source
 from tasks.dataset.version import read_utterances
-from tests.builders.speech import content_of, tone
+from tests.builders.speech import content_of, voice
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     folder.mkdir()
     for number in range(3):
-        soundfile.write(folder / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        soundfile.write(folder / f"{number}.wav", voice(number), 16_000)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_a_row_that_cannot_be_used_is_refused_alone(source: Path, tmp_path: Path
 
 
 def test_a_clip_whose_header_lies_about_its_length_is_refused_alone(source: Path, tmp_path: Path):
-    soundfile.write(source / "2.flac", tone(), 16_000)
+    soundfile.write(source / "2.flac", voice(0, 1.0), 16_000)
     lying = bytearray((source / "2.flac").read_bytes())
     lying[21:26] = b"\xff" * 5  # STREAMINFO: 2^36 - 1 samples, for which no machine has the memory
     (source / "2.flac").write_bytes(lying)
@@ -115,7 +115,7 @@ def test_a_transcript_that_breaks_under_reading_is_refused_alone(source: Path, t
 
 def test_a_transcript_that_we_may_not_read_is_refused_alone(open_folder: Path):
     for number in range(2):
-        soundfile.write(open_folder / f"{number}.wav", tone(), 16_000)
+        soundfile.write(open_folder / f"{number}.wav", voice(0, 1.0), 16_000)
         (open_folder / f"{number}.txt").write_text("eins")
     (open_folder / "1.txt").chmod(0)
     with nobody():

@@ -1,0 +1,125 @@
+"""What can be measured in one utterance without understanding it: level, clipping, speech and pauses, noise, bandwidth, pace."""
+
+import unicodedata
+from functools import lru_cache
+
+import numpy as np
+
+from tasks.contracts import SAMPLE_RATE_HZ, Measurements
+from tasks.speech.voice_activity import FRAME, FRAME_S
+
+SPEECH, PAUSE = 0.5, 0.1  # probabilities: from here on a frame counts as speech, up to here as a pause
+_HOP_S, _HOPS_A_BLOCK = 0.1, 4
+_ABSOLUTE_GATE_LUFS, _OFFSET = -70.0, 0.691
+_AT_THE_LIMIT = 0.985  # of the loudest sample: undamaged speech has one sample in a thousand there, clipped speech many
+_LEAST_PAUSE_FRAMES = 3
+_QUIET_PAUSE = 20  # percentile of the power of pauses: breath and the ends of words are in them, too
+_HEARD_FRAMES = 100  # of speech, spread over the clip, are enough to know a microphone by
+_HEARD_DB = 60.0  # below the loudest frequency: what lies deeper is no longer the voice
+_CLEANEST_DB = 100.0  # 16 bits hold no more; digital silence would be infinitely clean
+_LETTERS_A_DIGIT = 4.0
+_SPOKEN_AS = {"CJK": 3.0, "HANGUL": 2.5, "HIRAGANA": 2.0, "KATAKANA": 2.0}  # letters of an alphabet that say as much
+
+
+def clipped_share(samples: np.ndarray) -> float:
+    """Share of float samples (n,) at the limit of their own range, at the rate at which they were recorded."""
+    loud = np.abs(samples)
+    peak = float(loud.max(initial=0.0))
+    return float(np.count_nonzero(loud >= _AT_THE_LIMIT * peak) / len(samples)) if peak > 0 else 0.0
+
+
+def measure(samples: np.ndarray, speech: np.ndarray, clipped: float, text: str) -> Measurements:
+    """Measure float32 samples (n,) at 16 kHz, given how probably each frame of them holds speech and the share that was clipped."""
+    spoken = speech >= SPEECH
+    power = frame_power(samples)
+    speech_s = min(float(spoken.sum()) * FRAME_S, len(samples) / SAMPLE_RATE_HZ)
+    return Measurements(
+        level_lufs=level_lufs(samples),
+        peak_dbfs=round(20 * float(np.log10(np.abs(samples).max(initial=1e-9))), 2),
+        clipped_share=round(clipped, 5),
+        speech_s=round(speech_s, 3),
+        silence_share=round(1 - speech_s / max(len(samples) / SAMPLE_RATE_HZ, FRAME_S), 3),
+        snr_db=_snr_db(power, speech),
+        bandwidth_hz=_bandwidth_hz(samples, spoken),
+        characters_per_s=round(spoken_letters(text) / max(speech_s, FRAME_S), 2),
+    )
+
+
+def level_lufs(samples: np.ndarray) -> float | None:
+    """Integrated loudness of float32 samples (n,) at 16 kHz; None when too short or too silent for it.
+
+    ITU-R BS.1770-4, as EBU R 128 uses it: blocks of 0.4 s every 0.1 s, gated at -70 LUFS and 10 LU below the mean of the rest. The
+    weighting is pyloudnorm's; the gating, which takes that package longer than the filters, is done here on all blocks at once.
+    """
+    from scipy.signal import sosfilt
+
+    blocks = round((len(samples) / SAMPLE_RATE_HZ - _HOPS_A_BLOCK * _HOP_S) / _HOP_S) + 1
+    if len(samples) < _HOPS_A_BLOCK * _HOP_S * SAMPLE_RATE_HZ:
+        return None
+    hop = round(_HOP_S * SAMPLE_RATE_HZ)
+    weighted = np.zeros((blocks + _HOPS_A_BLOCK - 1) * hop, np.float32)
+    filtered = sosfilt(_k_weighting(), samples)[: len(weighted)]
+    weighted[: len(filtered)] = filtered
+    hops = np.square(weighted.reshape(-1, hop), dtype=np.float64).mean(axis=1)
+    power = np.lib.stride_tricks.sliding_window_view(hops, _HOPS_A_BLOCK).mean(axis=1)
+    heard = power[power >= 10 ** ((_ABSOLUTE_GATE_LUFS + _OFFSET) / 10)]
+    if not len(heard):
+        return None
+    return round(-_OFFSET + 10 * float(np.log10(heard[heard > heard.mean() / 10].mean())), 2)
+
+
+def frame_power(samples: np.ndarray) -> np.ndarray:
+    """Mean square of each frame of samples (n,): float64 of shape (ceil(n / FRAME),); silence is filled in after the last."""
+    padded = np.zeros(-(-len(samples) // FRAME) * FRAME, np.float32)
+    padded[: len(samples)] = samples
+    frames = padded.reshape(-1, FRAME)
+    return np.einsum("ij,ij->i", frames, frames).astype(np.float64) / FRAME
+
+
+def spoken_letters(text: str) -> float:
+    """How many letters of an alphabet are spoken: digits are read as words, a Chinese character as a syllable."""
+    return sum(_letters_of(character) for character in text if character.isalnum())
+
+
+@lru_cache(maxsize=4096)
+def _letters_of(character: str) -> float:
+    return _LETTERS_A_DIGIT if character.isdigit() else _SPOKEN_AS.get(script_of(character), 1.0)
+
+
+def script_of(character: str) -> str:
+    """The script of a letter, as Unicode names it: LATIN, CYRILLIC, DEVANAGARI, CJK, ..."""
+    return unicodedata.name(character, "").partition(" ")[0]
+
+
+def _snr_db(power: np.ndarray, speech: np.ndarray) -> float | None:
+    """Power within speech over the power of the quieter pauses; a frame beside speech is no pause."""
+    busy = speech > PAUSE
+    near = busy.copy()
+    near[1:] |= busy[:-1]
+    near[:-1] |= busy[1:]
+    pauses = power[~near]
+    if not (speech >= SPEECH).any() or len(pauses) < _LEAST_PAUSE_FRAMES:
+        return None
+    noise = float(np.percentile(pauses, _QUIET_PAUSE))
+    signal = max(float(power[speech >= SPEECH].mean()) - noise, 1e-12)
+    return round(min(10 * float(np.log10(signal / max(noise, 1e-12))), _CLEANEST_DB), 1)
+
+
+def _bandwidth_hz(samples: np.ndarray, spoken: np.ndarray) -> float:
+    """The highest frequency at which the mean spectrum of speech comes within 60 dB of its loudest."""
+    import librosa
+
+    whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    chosen = whole[spoken[: len(whole)]] if spoken[: len(whole)].any() else whole
+    some = np.ascontiguousarray(chosen[:: -(-len(chosen) // _HEARD_FRAMES)]).reshape(-1)
+    mean = np.square(np.abs(librosa.stft(some, n_fft=FRAME, hop_length=FRAME, center=False))).mean(axis=1)
+    heard = np.nonzero(librosa.power_to_db(mean, ref=np.max, top_db=None) > -_HEARD_DB)[0]
+    return float(librosa.fft_frequencies(sr=SAMPLE_RATE_HZ, n_fft=FRAME)[heard.max()]) if mean.max() > 0 else 0.0
+
+
+@lru_cache(maxsize=1)
+def _k_weighting() -> np.ndarray:
+    """The two filters of the standard as second-order sections: (2, 6)."""
+    from pyloudnorm import Meter
+
+    return np.array([[*stage.b, *stage.a] for stage in Meter(SAMPLE_RATE_HZ)._filters.values()], np.float32)
