@@ -26,8 +26,17 @@ CLIPS_FOLDER = "clips"  # of the home
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS clips (key TEXT PRIMARY KEY, audio TEXT, record TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS clips_of_audio ON clips (audio);
+CREATE TABLE IF NOT EXISTS prints (audio TEXT PRIMARY KEY, print BLOB NOT NULL, compared INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS prints_to_compare ON prints (audio) WHERE compared = 0;
+CREATE TABLE IF NOT EXISTS near (one TEXT, other TEXT, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
 """
+_FORGETTING = (
+    "DELETE FROM clips WHERE audio = ?",
+    "DELETE FROM prints WHERE audio = ?",
+    "DELETE FROM near WHERE one = ?",
+    "DELETE FROM near WHERE other = ?",
+)
 _AT_ONCE = 500  # values of one question; SQLite's own limit was 999 for long
 _PATIENCE_S = 60.0  # with another process that writes
 _SETTLED_NS = (
@@ -140,14 +149,44 @@ class ClipStore:
             found = {key: _record(audio, json.loads(record)) for key, audio, record in rows}
         return {key: record for key, record in found.items() if isinstance(record, Refused) or self._is_whole(record)}
 
-    def remember(self, records: Mapping[str, Kept | Refused]) -> None:
-        """Keep what was found, under its keys; all of it, or nothing if we are killed."""
+    def remember(self, records: Mapping[str, Kept | Refused], prints: "Mapping[str, np.ndarray]") -> None:
+        """Keep what was found, under its keys, and the prints of the sounds; all of it, or nothing if we are killed."""
         rows = [
             (key, record.audio_hash if isinstance(record, Kept) else None, record.model_dump_json(exclude={"audio_hash"}))
             for key, record in records.items()
         ]
         with self._database() as database:
             database.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?)", rows)
+            blobs = [(audio, words.tobytes()) for audio, words in prints.items()]
+            database.executemany("INSERT OR IGNORE INTO prints VALUES (?, ?, 0)", blobs)
+
+    def prints_to_compare(self, most: int) -> "dict[str, np.ndarray]":
+        """Prints by audio hash of clips that were not compared with the others yet."""
+        with self._database() as database:
+            return _prints(database.execute("SELECT audio, print FROM prints WHERE compared = 0 ORDER BY audio LIMIT ?", [most]))
+
+    def compared_prints(self, at_once: int) -> "Iterator[dict[str, np.ndarray]]":
+        """Those of all that were, so many at a time."""
+        with self._database() as database:
+            answers = database.execute("SELECT audio, print FROM prints WHERE compared = 1")
+            while rows := answers.fetchmany(at_once):
+                yield _prints(rows)
+
+    def prints_of(self, audio_hashes: Sequence[str]) -> "dict[str, np.ndarray]":
+        """The prints that are known of these sounds."""
+        with self._database() as database:
+            return _prints(_rows(database, "SELECT audio, print FROM prints WHERE audio IN", audio_hashes))
+
+    def remember_near(self, pairs: Iterable[tuple[str, str]], compared: Iterable[str]) -> None:
+        """Keep which recordings are nearly the same, and which were compared with all others."""
+        with self._database() as database:
+            database.executemany("INSERT OR IGNORE INTO near VALUES (?, ?)", (sorted(pair) for pair in pairs))
+            database.executemany("UPDATE prints SET compared = 1 WHERE audio = ?", ([audio] for audio in compared))
+
+    def near_pairs(self) -> list[tuple[str, str]]:
+        """Recordings that are nearly the same, by audio hash."""
+        with self._database() as database:
+            return list(database.execute("SELECT one, other FROM near ORDER BY one, other"))
 
     def write(self, audio_hash: str, samples: "np.ndarray") -> None:
         """Put a clip's int16 samples there, whole or not at all, if they are not there yet."""
@@ -173,7 +212,8 @@ class ClipStore:
         """Remove clips and all that was found in them, without a trace in the file of the index; returns the bytes of their files."""
         gone = sorted(audio_hashes)
         with self._database() as database:
-            database.executemany("DELETE FROM clips WHERE audio = ?", [(audio,) for audio in gone])
+            for question in _FORGETTING:
+                database.executemany(question, [(audio,) for audio in gone])
         return sum(_removed(self.clip(audio)) for audio in gone)
 
     def forget_refusals(self) -> None:
@@ -213,6 +253,12 @@ def link_or_copy(source: Path, target: Path) -> None:
         if isinstance(error, FileExistsError | FileNotFoundError):
             raise
         shutil.copy2(source, target)  # EXDEV, EMLINK, EOPNOTSUPP: the disk's own reasons differ
+
+
+def _prints(rows: Iterable[tuple[str, bytes]]) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    return {audio: np.frombuffer(words, dtype="<u4") for audio, words in rows}
 
 
 def _record(audio: str | None, record: dict[str, object]) -> Kept | Refused:

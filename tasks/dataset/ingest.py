@@ -14,6 +14,7 @@ from infra.errors import DatasetError
 from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
 from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
+from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplicates
 from tasks.dataset.shards import take_in_rows
 from tasks.dataset.sources import Reject, Row, read_source
 from tasks.dataset.split import Before, division_before, split_utterances
@@ -68,15 +69,18 @@ def ingest(
 
     """
     rows, rejects = read_source(source)
+    before = read_utterances(parent) if parent else []
+    kept_before = {utterance.id for utterance in before}
     with new_folder(folder) as unfinished:
-        own = unfinished / ".clips"
+        own, wavs = unfinished / ".clips", unfinished / "wavs"
+        wavs.mkdir()
         clips = store or ClipStore(own)
         with clips.in_use():
-            utterances = _taken_in(rows, rejects, options, clips, unfinished, processes)
+            utterances, groups = _taken_in(rows, rejects, options, clips, wavs, processes, kept_before)
         if not utterances:
             raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
         shutil.rmtree(own, ignore_errors=True)
-        divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, options))
+        divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, before, options), groups)
         facts = VersionFacts(
             split_rule=rule,
             seed=options.seed,
@@ -91,11 +95,15 @@ def ingest(
 
 
 def _taken_in(
-    rows: Sequence[Row], rejects: list[Reject], options: IngestOptions, clips: ClipStore, folder: Path, processes: int
-) -> list[Utterance]:
-    """The utterances, whose clips are put into `folder`/wavs; what is refused joins the rejects."""
-    wavs = folder / "wavs"
-    wavs.mkdir()
+    rows: Sequence[Row],
+    rejects: list[Reject],
+    options: IngestOptions,
+    clips: ClipStore,
+    wavs: Path,
+    processes: int,
+    kept_before: set[str],
+) -> tuple[list[Utterance], dict[str, str]]:
+    """The utterances, and the groups of recordings that are nearly the same; what is refused joins the rejects."""
     utterances: dict[str, Utterance] = {}
     for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
         result = _kept(row, record)
@@ -105,9 +113,15 @@ def _taken_in(
             reason = f"Equal in sound and text to {utterances[result.id].source}"
             rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
         else:
-            clips.lend(result.audio_hash, wavs)
             utterances[result.id] = result
-    return list(utterances.values())
+    compare_new(clips)
+    near = clips.near_pairs()
+    kept, duplicates = without_near_duplicates(list(utterances.values()), near, kept_before)
+    rejects += duplicates
+    for one in kept:
+        clips.lend(one.audio_hash, wavs)
+    heard = {one.audio_hash for one in kept}
+    return kept, groups_of(pair for pair in near if heard.issuperset(pair))
 
 
 def brought_hash(source_content: str, options: IngestOptions) -> str:
@@ -120,10 +134,10 @@ def dataset_address(source_content: str, name: str, options: IngestOptions, pare
     return content_hash(brought_hash(source_content, options), name, parent.content_address if parent else None)[:16]
 
 
-def _sides(parent: DatasetVersion | None, options: IngestOptions) -> Before | None:
+def _sides(parent: DatasetVersion | None, before: Sequence[Utterance], options: IngestOptions) -> Before | None:
     if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
         return None
-    return division_before(read_utterances(parent), parent.split_rule)
+    return division_before(before, parent.split_rule)
 
 
 def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:

@@ -8,6 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from infra import progress
 from infra.errors import SpeechError, WorkerLost
 from infra.processes import worker_pool
@@ -18,6 +20,7 @@ from tasks.dataset.sources import Row
 from tasks.speech.audio import audio_hash
 from tasks.speech.checks import SpeechChecks
 from tasks.speech.intake import INTAKE_VERSION, Brought, Taken, take_in
+from tasks.speech.sound_print import PRINT_VERSION, sound_print
 
 _SHARD_CLIPS = 64
 _CHANGED = "The file changed while it was read"
@@ -35,6 +38,14 @@ class _Shard(NamedTuple):
     wanted: list[_Wanted]
     checks: SpeechChecks
     store: Path
+
+
+class _Done(NamedTuple):
+    """Records by key: those that belong to the file's content, those of files that could not be read or that changed; and prints."""
+
+    lasting: dict[str, Kept | Refused]
+    passing: dict[str, Kept | Refused]
+    prints: dict[str, np.ndarray]
 
 
 def take_in_rows(
@@ -74,7 +85,7 @@ def _refusals(records: dict[str, Kept | Refused]) -> int:
 def _key(brought: Brought, file: str | None, checks: SpeechChecks) -> str:
     """Everything that the record of a clip depends on; its file's name stands in reasons."""
     place = brought.audio_path.name if file else str(brought.audio_path)
-    return content_hash(INTAKE_VERSION, file, place, brought.text, brought.language, checks)
+    return content_hash(INTAKE_VERSION, PRINT_VERSION, file, place, brought.text, brought.language, checks)
 
 
 def _processed(
@@ -84,12 +95,12 @@ def _processed(
     shards = [
         _Shard(list(wanted[start : start + _SHARD_CLIPS]), checks, store.folder) for start in range(0, len(wanted), _SHARD_CLIPS)
     ]
-    for lasting, passing in _mapped(shards, min(processes, len(shards))):
-        store.remember(lasting)
-        yield lasting | passing
+    for done in _mapped(shards, min(processes, len(shards))):
+        store.remember(done.lasting, done.prints)
+        yield done.lasting | done.passing
 
 
-def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[tuple[dict[str, Kept | Refused], dict[str, Kept | Refused]]]:
+def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
     if workers <= 1:
         yield from map(_process_shard, shards)
         return
@@ -102,29 +113,27 @@ def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[tuple[dict[str, 
             ) from error
 
 
-def _process_shard(shard: _Shard) -> tuple[dict[str, Kept | Refused], dict[str, Kept | Refused]]:
-    """Records by key: those that belong to the file's content, and those of files that could not be read or that changed."""
+def _process_shard(shard: _Shard) -> _Done:
     store = ClipStore(shard.store)
-    lasting: dict[str, Kept | Refused] = {}
-    passing: dict[str, Kept | Refused] = {}
-    taken = take_in([one.brought for one in shard.wanted], shard.checks)
-    for one, result in zip(shard.wanted, taken, strict=True):
-        if one.state is None:
-            passing[one.key] = _record(result, store)
-        elif file_state(one.brought.audio_path) != one.state:
-            passing[one.key] = Refused(reason=_CHANGED, kind=Refusal.NO_AUDIO)
-        else:
-            lasting[one.key] = _record(result, store)
-    return lasting, passing
+    done = _Done({}, {}, {})
+    for one, taken in zip(shard.wanted, take_in([one.brought for one in shard.wanted], shard.checks), strict=True):
+        if one.state and file_state(one.brought.audio_path) != one.state:
+            done.passing[one.key] = Refused(reason=_CHANGED, kind=Refusal.NO_AUDIO)
+            continue
+        records = done.lasting if one.state else done.passing
+        if isinstance(taken, SpeechError):
+            records[one.key] = Refused(reason=taken.problem, kind=Refusal(taken.kind))
+            continue
+        record = _kept(taken)
+        store.write(record.audio_hash, taken.samples)
+        records[one.key] = record
+        done.prints[record.audio_hash] = sound_print(taken.samples)
+    return done
 
 
-def _record(taken: Taken | SpeechError, store: ClipStore) -> Kept | Refused:
-    if isinstance(taken, SpeechError):
-        return Refused(reason=taken.problem, kind=Refusal(taken.kind))
-    heard = audio_hash(taken.samples)
-    store.write(heard, taken.samples)
+def _kept(taken: Taken) -> Kept:
     return Kept(
-        audio_hash=heard,
+        audio_hash=audio_hash(taken.samples),
         samples=len(taken.samples),
         text=taken.text,
         language=taken.language,
