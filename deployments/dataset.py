@@ -1,6 +1,7 @@
 """`voxfactory dataset`: the versions of the home, what changed between them, and removing what none of them uses."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from tasks.contracts import DatasetVersion
 
-app = typer.Typer(help="Look after datasets: list, diff, gc.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look after datasets: list, diff, leakage, gc.", no_args_is_help=True, rich_markup_mode=None)
 _GIGABYTE = 1_000_000_000
 _SHOWN = 10  # of each kind of change
 
@@ -69,6 +70,27 @@ def gc(
         typer.echo(folder)
     verb = "would be" if dry_run else "were"
     typer.echo(f"{garbage.clips} clips {verb} removed: {garbage.freed_bytes / _GIGABYTE:.3f} GB")
+
+
+@app.command()
+def leakage(
+    places: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Datasets, folders of speech, or manifests.")],
+) -> None:
+    """Tell what stands on both sides, or in two datasets: speakers, prompts, recordings. Exits with 3 if something does."""
+    from infra.settings import settings
+    from tasks.dataset.leakage import find_leaks
+
+    found = [Path(place) if Path(place).exists() else _version(place).folder for place in places]
+    report = find_leaks([place.resolve() for place in found], settings().processes)
+    for side, number in report.sides.items():
+        typer.echo(f"{side}: {number} utterances")
+    if report.unread:
+        typer.echo(f"{report.unread} recordings cannot be read, and were compared by text and speaker only")
+    for leak in report.leaks:
+        typer.echo(f"{leak.one} and {leak.other} share {leak.number} {leak.kind}: {', '.join(leak.examples)}")
+    if report.leaks:
+        raise typer.Exit(3)
+    typer.echo("Nothing leaks")
 
 
 def _version(named: str) -> "DatasetVersion":

@@ -30,6 +30,7 @@ class Row(Contract):
     text: str
     language: str | None = None
     speaker: str | None = None
+    split: str | None = None  # as its source divides it: ingestion divides by itself, a leakage report compares
     origin: str  # where it stands in the source, for the rejects file
 
 
@@ -158,7 +159,15 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if text is None:
         reason = f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)"
         return Reject(origin=f"{place} {audio}", reason=reason, kind=Refusal.NO_TRANSCRIPT)
-    return Row(audio_path=base / audio, text=text, language=language, speaker=speaker, origin=f"{place} {audio}")
+    split = record.get("split")
+    return Row(
+        audio_path=base / audio,
+        text=text,
+        language=language,
+        speaker=speaker,
+        split=split if isinstance(split, str) else None,
+        origin=f"{place} {audio}",
+    )
 
 
 def _is_unicode(*texts: str) -> bool:
