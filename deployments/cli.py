@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cache import app as cache_app
+from deployments.dataset import app as dataset_app
 from deployments.hub import app as hub_app
 from infra.errors import VoxFactoryError
 from infra.redaction import redacted
@@ -31,6 +32,7 @@ app = typer.Typer(
 _pools = typer.Typer(help="Work pools of the Prefect server.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(hub_app, name="hub")
 app.add_typer(cache_app, name="cache")
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(_pools, name="pools")
 
 _INTERRUPTED = 130

@@ -107,11 +107,12 @@ class DatasetVersion(Contract):
     languages: tuple[str, ...]
     split_rule: str
     seed: int
+    eval_share: float | None = None  # None: made before it was written down
     division: str  # hash of the sorted (id, split): who stands on which side
     licence: str = "unknown"
     consent: str = "not recorded"
     consent_scope: Consent = Consent.PRIVATE
-    parent: str | None = None
+    parent: str | None = None  # fingerprint of the version of this name before
 
     @property
     def content_address(self) -> tuple[str, str]:

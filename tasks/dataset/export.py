@@ -12,8 +12,7 @@ from pydantic import AfterValidator, Field
 from infra.storage import content_hash, write_text
 from tasks.contracts import SAMPLE_RATE_HZ, Contract, DatasetVersion, Split, Utterance
 from tasks.dataset.card import dataset_card
-from tasks.dataset.sources import Reject
-from tasks.dataset.version import read_utterances
+from tasks.dataset.version import read_rejects, read_utterances
 
 EXPORT_VERSION = 2  # raise it when equal data would give other files: it is part of the address
 PUBLISHED_SPLITS = {Split.TRAIN: "train", Split.EVAL: "test"}
@@ -53,9 +52,7 @@ def export_version(dataset: DatasetVersion, repository: str, folder: Path) -> No
         for number, shard in enumerate(shards):
             path = folder / "data" / f"{name}-{number:05d}-of-{len(shards):05d}.parquet"
             _write_shard([_row(dataset, utterance, pseudonyms) for utterance in shard], path)
-    with (dataset.folder / "rejected.jsonl").open(encoding="utf-8") as lines:
-        rejects = [Reject.model_validate_json(line) for line in lines]
-    write_text(folder / "README.md", dataset_card(dataset, utterances, rejects, repository))
+    write_text(folder / "README.md", dataset_card(dataset, utterances, read_rejects(dataset), repository))
 
 
 def published_fingerprint(dataset: DatasetVersion) -> str:

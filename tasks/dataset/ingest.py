@@ -1,29 +1,28 @@
-"""From a source to a dataset version: every clip decoded, checked and written once, every refusal kept with its reason.
+"""From a source to a dataset version: every clip taken in once, every refusal kept with its reason.
 
-Clips are handled in shards by worker processes. One bad file costs one line in rejected.jsonl, never the run.
+One bad file costs one line in rejected.jsonl, never the run. What comes out depends on the source, the options and the version before,
+and not on what happened to be known already.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from infra import progress
-from infra.errors import DatasetError, SpeechError, WorkerLost
-from infra.processes import worker_pool
+from infra.errors import DatasetError
 from infra.storage import content_hash, new_folder
-from tasks.contracts import Consent, Contract, DatasetVersion, Refusal, Utterance
+from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
+from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
+from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplicates
+from tasks.dataset.shards import take_in_rows
 from tasks.dataset.sources import Reject, Row, read_source
-from tasks.dataset.split import split_utterances
-from tasks.dataset.version import write_version
-from tasks.speech.audio import audio_hash, duration_s, write_clip
+from tasks.dataset.split import Before, division_before, split_utterances
+from tasks.dataset.version import VersionFacts, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
-from tasks.speech.intake import Brought, Taken, take_in
 from tasks.speech.transcript import check_language
 
-INGEST_VERSION = 2  # raise it when equal input would give another dataset: it is part of the address
-_SHARD_CLIPS = 64
+INGEST_VERSION = 3  # raise it when equal input would give another dataset: it is part of the address
 
 
 class IngestOptions(Contract):
@@ -44,8 +43,25 @@ class IngestOptions(Contract):
         return check_language(code) if code else None
 
 
-def ingest(source: Path, name: str, options: IngestOptions, folder: Path, processes: int) -> DatasetVersion:
+def ingest(
+    source: Path,
+    name: str,
+    options: IngestOptions,
+    folder: Path,
+    processes: int,
+    store: ClipStore | None = None,
+    parent: DatasetVersion | None = None,
+) -> DatasetVersion:
     """Build the dataset version of `source` at `folder`, replacing what stands there.
+
+    Args:
+        source: a folder or a manifest.
+        name: what the dataset is called.
+        options: what is done with it.
+        folder: where the version will lie.
+        processes: worker processes.
+        store: what was taken in before, and is not taken in again; None keeps nothing.
+        parent: the version of this name before; its utterances stay on their sides unless seed or eval_share are others.
 
     Raises:
         DatasetError: no utterance is usable, or too few to divide.
@@ -53,80 +69,91 @@ def ingest(source: Path, name: str, options: IngestOptions, folder: Path, proces
 
     """
     rows, rejects = read_source(source)
+    before = read_utterances(parent) if parent else []
+    kept_before = {utterance.id for utterance in before}
     with new_folder(folder) as unfinished:
-        wavs = unfinished / "wavs"
+        own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
-        utterances: dict[str, Utterance] = {}
-        done = 0
-        for shard in _processed(rows, options, wavs, processes):
-            for result in shard:
-                if isinstance(result, Reject):
-                    rejects.append(result)
-                elif result.id in utterances:
-                    rejects.append(
-                        Reject(
-                            origin=result.source,
-                            reason=f"Equal in sound and text to {utterances[result.id].source}",
-                            kind=Refusal.DUPLICATE,
-                        )
-                    )
-                else:
-                    utterances[result.id] = result
-            done += len(shard)
-            progress.report("ingest", done, len(rows), f"{len(rejects)} refused")
+        clips = store or ClipStore(own)
+        with clips.in_use():
+            utterances, groups = _taken_in(rows, rejects, options, clips, wavs, processes, kept_before)
         if not utterances:
             raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
-        divided, rule = split_utterances(list(utterances.values()), options.eval_share, options.seed)
-        version = write_version(
-            unfinished, name, divided, rejects, rule, options.seed, options.licence, options.consent, options.consent_scope
+        shutil.rmtree(own, ignore_errors=True)
+        divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, before, options), groups)
+        facts = VersionFacts(
+            split_rule=rule,
+            seed=options.seed,
+            eval_share=options.eval_share,
+            licence=options.licence,
+            consent=options.consent,
+            consent_scope=options.consent_scope,
+            parent=parent.fingerprint if parent else None,
         )
+        version = write_version(unfinished, name, divided, rejects, facts)
     return version.model_copy(update={"folder": folder})
 
 
-def dataset_address(source_content: str, name: str, options: IngestOptions) -> str:
-    """Where the dataset version of this content lies: the same for equal content at any path."""
-    return content_hash(INGEST_VERSION, source_content, name, options)[:16]
+def _taken_in(
+    rows: Sequence[Row],
+    rejects: list[Reject],
+    options: IngestOptions,
+    clips: ClipStore,
+    wavs: Path,
+    processes: int,
+    kept_before: set[str],
+) -> tuple[list[Utterance], dict[str, str]]:
+    """The utterances, and the groups of recordings that are nearly the same; what is refused joins the rejects."""
+    utterances: dict[str, Utterance] = {}
+    for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
+        result = _kept(row, record)
+        if isinstance(result, Reject):
+            rejects.append(result)
+        elif result.id in utterances:
+            reason = f"Equal in sound and text to {utterances[result.id].source}"
+            rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
+        else:
+            utterances[result.id] = result
+    compare_new(clips)
+    near = clips.near_pairs()
+    kept, duplicates = without_near_duplicates(list(utterances.values()), near, kept_before)
+    rejects += duplicates
+    for one in kept:
+        clips.lend(one.audio_hash, wavs)
+    heard = {one.audio_hash for one in kept}
+    return kept, groups_of(pair for pair in near if heard.issuperset(pair))
 
 
-def _processed(rows: Sequence[Row], options: IngestOptions, wavs: Path, processes: int) -> Iterator[list[Utterance | Reject]]:
-    shards = [(list(rows[start : start + _SHARD_CLIPS]), options, wavs) for start in range(0, len(rows), _SHARD_CLIPS)]
-    workers = min(processes, len(shards))
-    if workers <= 1:
-        yield from map(_process_shard, shards)
-        return
-    with worker_pool(workers) as pool:
-        try:
-            yield from pool.map(_process_shard, shards)
-        except BrokenProcessPool as error:
-            raise WorkerLost(
-                "A worker process of ingestion was killed", "Look for a lack of memory and ingest it again"
-            ) from error
+def brought_hash(source_content: str, options: IngestOptions) -> str:
+    """Hash of what is brought for a dataset: equal content and options, equal hash."""
+    return content_hash(INGEST_VERSION, source_content, options)
 
 
-def _process_shard(shard: tuple[list[Row], IngestOptions, Path]) -> list[Utterance | Reject]:
-    rows, options, wavs = shard
-    brought = [Brought(row.audio_path, row.text, row.language or options.language) for row in rows]
-    return [_kept(row, taken, wavs) for row, taken in zip(rows, take_in(brought, options.checks), strict=True)]
+def dataset_address(source_content: str, name: str, options: IngestOptions, parent: DatasetVersion | None = None) -> str:
+    """Where the dataset version of this content lies: the same for equal content at any path, after an equal parent."""
+    return content_hash(brought_hash(source_content, options), name, parent.content_address if parent else None)[:16]
 
 
-def _kept(row: Row, taken: Taken | SpeechError, wavs: Path) -> Utterance | Reject:
-    if isinstance(taken, SpeechError):
-        return Reject(origin=row.origin, reason=taken.problem, kind=Refusal(taken.kind))
-    heard = audio_hash(taken.samples)
-    path = wavs / f"{heard[:20]}.wav"
-    if not path.exists():
-        write_clip(path, taken.samples)
+def _sides(parent: DatasetVersion | None, before: Sequence[Utterance], options: IngestOptions) -> Before | None:
+    if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
+        return None
+    return division_before(before, parent.split_rule)
+
+
+def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:
+    if isinstance(record, Refused):
+        return Reject(origin=row.origin, reason=record.reason, kind=record.kind)
     return Utterance(
-        id=content_hash(heard, taken.text)[:16],
-        audio_path=f"wavs/{path.name}",
-        text=taken.text,
-        language=taken.language,
-        duration_s=round(duration_s(taken.samples), 3),
-        audio_hash=heard,
+        id=content_hash(record.audio_hash, record.text)[:16],
+        audio_path=f"wavs/{clip_name(record.audio_hash)}",
+        text=record.text,
+        language=record.language,
+        duration_s=round(record.samples / SAMPLE_RATE_HZ, 3),
+        audio_hash=record.audio_hash,
         speaker=row.speaker,
         source=row.origin,
-        measured=taken.measured,
-        warnings=taken.warnings,
+        measured=record.measured,
+        warnings=record.warnings,
     )
 
 

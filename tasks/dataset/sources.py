@@ -7,12 +7,12 @@ the Hub. A row that cannot be used is a Reject with its reason; the others go on
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.errors import DatasetError
-from infra.storage import content_hash, file_hash
+from infra.storage import content_hash
 from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import AUDIO_SUFFIXES
 
@@ -30,6 +30,7 @@ class Row(Contract):
     text: str
     language: str | None = None
     speaker: str | None = None
+    split: str | None = None  # as its source divides it: ingestion divides by itself, a leakage report compares
     origin: str  # where it stands in the source, for the rejects file
 
 
@@ -68,21 +69,16 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
     return rows, rejects
 
 
-def source_hash(source: Path) -> str:
+def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | None]]) -> str:
     """Hex SHA-256 of everything that ingestion would read: texts, speakers, languages and the bytes of each clip.
 
-    Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another.
+    Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another. `hashes` gives those
+    of files, and None for what cannot be read: a `ClipStore` does.
     """
     rows, rejects = read_source(source)
-    described = [[row.text, row.language, row.speaker, _clip_hash(row.audio_path)] for row in rows]
+    clips = hashes([row.audio_path for row in rows])
+    described = [[row.text, row.language, row.speaker, clip] for row, clip in zip(rows, clips, strict=True)]
     return content_hash(described, [reject.reason for reject in rejects])
-
-
-def _clip_hash(path: Path) -> str | None:
-    try:
-        return file_hash(path)
-    except OSError:  # ingestion refuses it with its reason
-        return None
 
 
 def _manifests(folder: Path) -> list[Path]:
@@ -163,7 +159,15 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if text is None:
         reason = f"has no transcript (looked for {', '.join(_TEXT_KEYS[:4])}, ...)"
         return Reject(origin=f"{place} {audio}", reason=reason, kind=Refusal.NO_TRANSCRIPT)
-    return Row(audio_path=base / audio, text=text, language=language, speaker=speaker, origin=f"{place} {audio}")
+    split = record.get("split")
+    return Row(
+        audio_path=base / audio,
+        text=text,
+        language=language,
+        speaker=speaker,
+        split=split if isinstance(split, str) else None,
+        origin=f"{place} {audio}",
+    )
 
 
 def _is_unicode(*texts: str) -> bool:

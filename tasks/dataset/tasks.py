@@ -11,8 +11,10 @@ from infra.storage import content_hash
 from tasks.artifacts import progress_shown, show_dataset
 from tasks.caching import ByAddress
 from tasks.contracts import DatasetVersion, News, StandingModel
+from tasks.dataset.clips import CLIPS_FOLDER, ClipStore
 from tasks.dataset.from_hub import fetch_dataset, newest_revision, source_address
-from tasks.dataset.ingest import IngestOptions, dataset_address, ingest
+from tasks.dataset.history import note_newest, parent_of
+from tasks.dataset.ingest import IngestOptions, brought_hash, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
 from tasks.dataset.sources import source_hash
 from tasks.events import dataset_updated, recordings_saved
@@ -20,7 +22,14 @@ from tasks.lineage import dataset_made
 from tasks.retrying import HUB_WAITS_S, retried_after
 
 _sources = ByAddress(kind="sources", address=source_address)
-_datasets = ByAddress(kind="datasets", address=lambda content, name, options, **_: dataset_address(content, name, options))
+_datasets = ByAddress(
+    kind="datasets",
+    address=lambda content, name, options, parent=None, **_: dataset_address(content, name, options, parent),
+)
+
+
+def _clips() -> ClipStore:
+    return ClipStore(settings().folder(CLIPS_FOLDER))
 
 
 _healing = retried_after(HubUnreachable, HUB_WAITS_S)
@@ -41,7 +50,12 @@ def fetch_source(repository: str, commit: str) -> Path:
 @task(name="read source")
 def read_source_content(source: Path) -> str:
     """Hash of everything in a source that ingestion reads."""
-    return source_hash(source)
+    return source_hash(source, _clips().file_hashes)
+
+
+def find_parent(content: str, name: str, options: IngestOptions) -> DatasetVersion | None:
+    """The newest version of that name, from which one made of this content descends."""
+    return parent_of(settings(), name, brought_hash(content, options))
 
 
 @task(
@@ -50,15 +64,25 @@ def read_source_content(source: Path) -> str:
     result_serializer="json",
     **retried_after(WorkerLost, (5, 5)),
 )
-def ingest_source(source: Path, content: str, name: str, options: IngestOptions) -> DatasetVersion:
-    """Make the dataset version of a source; `content` is its hash."""
-    folder = _datasets.folder(content=content, name=name, options=options)
+def ingest_source(
+    source: Path, content: str, name: str, options: IngestOptions, parent: DatasetVersion | None = None
+) -> DatasetVersion:
+    """Make the dataset version of a source; `content` is its hash, `parent` what `find_parent` found."""
+    folder = _datasets.folder(content=content, name=name, options=options, parent=parent)
     with progress_shown():
-        dataset = ingest(source, name, options, folder, settings().processes)
+        dataset = ingest(source, name, options, folder, settings().processes, _clips(), parent)
     show_dataset(dataset)
     dataset_made(dataset, content)
     if not source.resolve().is_relative_to(settings().folder("sources")):  # what came from a Hub was told of as that
         recordings_saved(dataset.name, dataset.fingerprint)
+    return dataset
+
+
+def keep_as_newest(
+    dataset: DatasetVersion, content: str, options: IngestOptions, parent: DatasetVersion | None
+) -> DatasetVersion:
+    """Note which version is the newest of its name, whether it was made now or long ago."""
+    note_newest(settings(), dataset, brought_hash(content, options), parent)
     return dataset
 
 

@@ -20,16 +20,20 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
     return content_hash(sorted([u.audio_hash, u.text, u.language] for u in utterances))
 
 
+class VersionFacts(Contract):
+    """What a version's description says that is not counted: how it was divided, under which terms it came, what it descends from."""
+
+    split_rule: str
+    seed: int
+    eval_share: float
+    licence: str = "unknown"
+    consent: str = "not recorded"
+    consent_scope: Consent = Consent.PRIVATE
+    parent: str | None = None
+
+
 def write_version(
-    folder: Path,
-    name: str,
-    utterances: Sequence[Utterance],
-    rejects: Sequence[Reject],
-    split_rule: str,
-    seed: int,
-    licence: str,
-    consent: str,
-    consent_scope: Consent = Consent.PRIVATE,
+    folder: Path, name: str, utterances: Sequence[Utterance], rejects: Sequence[Reject], facts: VersionFacts
 ) -> DatasetVersion:
     """Write everything but the clips, which already lie in wavs/."""
     sides = [utterance.split for utterance in utterances]
@@ -44,12 +48,8 @@ def write_version(
         hours=round(sum(utterance.duration_s for utterance in utterances) / 3600, 4),
         speakers=len({utterance.speaker for utterance in utterances if utterance.speaker}),
         languages=tuple(sorted({utterance.language for utterance in utterances})),
-        split_rule=split_rule,
-        seed=seed,
         division=content_hash(sorted([utterance.id, utterance.split] for utterance in utterances)),
-        licence=licence,
-        consent=consent,
-        consent_scope=consent_scope,
+        **dict(facts),
     )
     write_text(folder / "data.jsonl", _lines(utterances))
     write_text(folder / "rejected.jsonl", _lines(rejects))
@@ -77,6 +77,12 @@ def read_utterances(version: DatasetVersion, split: Split | None = None) -> list
     with (version.folder / "data.jsonl").open(encoding="utf-8") as lines:
         utterances = [Utterance.model_validate_json(line) for line in lines]
     return [utterance for utterance in utterances if split is None or utterance.split is split]
+
+
+def read_rejects(version: DatasetVersion) -> list[Reject]:
+    """What was refused, in the order of rejected.jsonl."""
+    with (version.folder / "rejected.jsonl").open(encoding="utf-8") as lines:
+        return [Reject.model_validate_json(line) for line in lines]
 
 
 def _lines(values: Iterable[Contract]) -> str:

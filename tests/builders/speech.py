@@ -2,11 +2,14 @@
 
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from tasks.contracts import SAMPLE_RATE_HZ, DatasetVersion
+from tasks.dataset.clips import ClipStore
 from tasks.dataset.ingest import IngestOptions, ingest
+from tasks.dataset.sources import source_hash
 from tasks.speech.audio import read_clip, to_float32
 from tasks.speech.spoken_digits import digit_lines, write_corpus
 
@@ -55,3 +58,20 @@ def digit_version(folder: Path, language: str = "de", clips: int = 24) -> Datase
     """A dataset version of synthesised digits."""
     source = digit_corpus(folder / f"source-{language}", language, clips)
     return ingest(source, f"digits-{language}", IngestOptions(eval_share=0.3), folder / f"version-{language}", processes=1)
+
+
+def content_of(source: Path) -> str:
+    """The hash of a source, every file of which is read."""
+    with TemporaryDirectory() as folder:
+        return source_hash(source, ClipStore(Path(folder)).file_hashes)
+
+
+def write_voices(folder: Path, count: int, first: int = 0) -> Path:
+    """Clips of half a second with a text file each, no two alike; returns the folder."""
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        soundfile.write(folder / f"{number}.wav", voice(number), 16_000)
+        (folder / f"{number}.txt").write_text(f"Ton {number}")
+    return folder

@@ -8,9 +8,8 @@ import soundfile
 from infra.errors import DatasetError, SettingsError
 from tasks.contracts import Split
 from tasks.dataset.ingest import IngestOptions, ingest
-from tasks.dataset.sources import source_hash
 from tasks.dataset.version import open_version, read_utterances
-from tests.builders.speech import REAL_SPEECH, digit_corpus, voice
+from tests.builders.speech import REAL_SPEECH, content_of, digit_corpus, voice
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -129,12 +128,12 @@ def test_an_unknown_language_stops_before_any_work():
 def test_equal_content_elsewhere_has_the_same_address_and_one_changed_byte_another(tmp_path: Path):
     first = digit_corpus(tmp_path / "here", clips=6)
     second = shutil.copytree(first, tmp_path / "there")
-    assert source_hash(first) == source_hash(second)
+    assert content_of(first) == content_of(second)
     clip = next(second.glob("*.wav"))
     changed = bytearray(clip.read_bytes())
     changed[-1] ^= 1
     clip.write_bytes(changed)
-    assert source_hash(first) != source_hash(second)
+    assert content_of(first) != content_of(second)
 
 
 def test_fingerprints_go_by_speech_and_text_and_not_by_file_order_or_processes(tmp_path: Path):

@@ -8,12 +8,15 @@ import pytest
 from infra.settings import Settings
 from tasks.contracts import DatasetVersion, StandingModel
 from tasks.dataset.news import Retraining, find_news
-from tasks.dataset.version import read_utterances, write_version
+from tasks.dataset.version import VersionFacts, read_utterances, write_version
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
+
+
+FACTS = VersionFacts(split_rule="speakers", seed=0, eval_share=0.3)
 
 
 def standing(fingerprint: str, utterances: int) -> StandingModel:
@@ -26,7 +29,7 @@ def part(digits: DatasetVersion, settings: Settings, first: int, last: int) -> D
     """A version of some of the utterances, as one of the home."""
     folder = settings.folder("datasets") / f"{first}-{last}"
     folder.mkdir()
-    return write_version(folder, "part", read_utterances(digits)[first:last], [], "speakers", 0, "unknown", "not recorded")
+    return write_version(folder, "part", read_utterances(digits)[first:last], [], FACTS)
 
 
 def test_without_a_published_model_everything_is_new(settings: Settings, digits: DatasetVersion):

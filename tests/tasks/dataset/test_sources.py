@@ -13,9 +13,9 @@ import soundfile
 
 from infra.errors import DatasetError
 from tasks.dataset.ingest import IngestOptions, ingest
-from tasks.dataset.sources import read_source, source_hash
+from tasks.dataset.sources import read_source
 from tasks.dataset.version import read_utterances
-from tests.builders.speech import voice
+from tests.builders.speech import content_of, voice
 
 pytestmark = pytest.mark.fast
 GERMAN = IngestOptions(language="de", eval_share=0.3)
@@ -56,7 +56,7 @@ def nobody() -> Iterator[None]:
 
 def refused(source: Path, place: Path) -> list[str]:
     """Ingest what must hold two good utterances; the reasons why the rest was refused."""
-    assert len(source_hash(source)) == 64
+    assert len(content_of(source)) == 64
     version = ingest(source, "x", GERMAN, place, processes=1)
     assert sorted(utterance.text for utterance in read_utterances(version)) == ["eins", "zwei"]
     return [json.loads(line)["reason"] for line in (place / "rejected.jsonl").read_text().splitlines()]

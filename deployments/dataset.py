@@ -1,0 +1,109 @@
+"""`voxfactory dataset`: the versions of the home, what changed between them, and removing what none of them uses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.contracts import DatasetVersion
+
+app = typer.Typer(help="Look after datasets: list, diff, leakage, gc.", no_args_is_help=True, rich_markup_mode=None)
+_GIGABYTE = 1_000_000_000
+_SHOWN = 10  # of each kind of change
+
+_Named = Annotated[str, typer.Argument(metavar="DATASET", help="A folder, a name, or the first characters of a fingerprint.")]
+_Other = Annotated[str, typer.Argument(metavar="OTHER", help="The same of another one.")]
+
+
+@app.command("list")
+def list_versions() -> None:
+    """Show every version: folder, name, utterances, hours, fingerprint, parent."""
+    from infra.settings import settings
+    from tasks.dataset.history import all_versions, newest_addresses
+
+    newest = newest_addresses(settings())
+    for version in all_versions(settings()):
+        number = version.train_utterances + version.eval_utterances + version.set_aside_utterances
+        parent = f" after {version.parent[:12]}" if version.parent else ""
+        mark = " newest" if version.folder.name in newest else ""
+        typer.echo(
+            f"{version.folder.name}  {version.name}  {number} utterances {version.hours:.2f} h  {version.fingerprint[:12]}{parent}{mark}"
+        )
+
+
+@app.command()
+def diff(
+    before: _Named,
+    after: _Other,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as one line of JSON.")] = False,
+) -> None:
+    """Tell what changed from one version to another: utterances, texts, sides, refusals."""
+    from tasks.dataset.changes import changes_between
+
+    changes = changes_between(_version(before), _version(after))
+    if as_json:
+        typer.echo(changes.model_dump_json())
+        return
+    if changes.none:
+        typer.echo("Nothing changed")
+    _show("added", [f"{one.source}: {one.text}" for one in changes.added])
+    _show("gone", [f"{one.source}: {one.text}" for one in changes.gone])
+    _show("with another text", [f"{one.after.source}: {one.before.text} -> {one.after.text}" for one in changes.corrected])
+    _show("on another side", [f"{one.utterance.source}: {one.before} -> {one.utterance.split}" for one in changes.moved])
+    _show("refused now", [f"{one.origin}: {one.reason}" for one in changes.newly_refused])
+    _show("no longer refused", [f"{one.origin}: {one.reason}" for one in changes.no_longer_refused])
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    old_versions: Annotated[bool, typer.Option("--old-versions", help="All versions but the newest of each name, too.")] = False,
+) -> None:
+    """Remove clips that no version uses; old versions only if told so."""
+    from infra.settings import settings
+    from tasks.dataset.garbage import collect_garbage
+
+    garbage = collect_garbage(settings(), old_versions, dry_run)
+    for folder in garbage.versions:
+        typer.echo(folder)
+    verb = "would be" if dry_run else "were"
+    typer.echo(f"{garbage.clips} clips {verb} removed: {garbage.freed_bytes / _GIGABYTE:.3f} GB")
+
+
+@app.command()
+def leakage(
+    places: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Datasets, folders of speech, or manifests.")],
+) -> None:
+    """Tell what stands on both sides, or in two datasets: speakers, prompts, recordings. Exits with 3 if something does."""
+    from infra.settings import settings
+    from tasks.dataset.leakage import find_leaks
+
+    found = [Path(place) if Path(place).exists() else _version(place).folder for place in places]
+    report = find_leaks([place.resolve() for place in found], settings().processes)
+    for side, number in report.sides.items():
+        typer.echo(f"{side}: {number} utterances")
+    if report.unread:
+        typer.echo(f"{report.unread} recordings cannot be read, and were compared by text and speaker only")
+    for leak in report.leaks:
+        typer.echo(f"{leak.one} and {leak.other} share {leak.number} {leak.kind}: {', '.join(leak.examples)}")
+    if report.leaks:
+        raise typer.Exit(3)
+    typer.echo("Nothing leaks")
+
+
+def _version(named: str) -> "DatasetVersion":
+    from infra.settings import settings
+    from tasks.dataset.history import find_version
+
+    return find_version(settings(), named)
+
+
+def _show(what: str, lines: Sequence[str]) -> None:
+    if lines:
+        typer.echo(f"{len(lines)} {what}")
+    for line in lines[:_SHOWN]:
+        typer.echo(f"  {line}")
+    if len(lines) > _SHOWN:
+        typer.echo(f"  and {len(lines) - _SHOWN} more: --json shows all")

@@ -1,0 +1,142 @@
+"""Rows of a source become records of the store: what is known is looked up, the rest is taken in by worker processes, a shard at a time.
+
+A shard that is done is remembered before the next one is waited for, so that a kill costs the shards at hand.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from infra import progress
+from infra.errors import SpeechError, WorkerLost
+from infra.processes import worker_pool
+from infra.storage import content_hash
+from tasks.contracts import Refusal
+from tasks.dataset.clips import ClipStore, FileState, Kept, Refused, file_state
+from tasks.dataset.sources import Row
+from tasks.speech.audio import audio_hash
+from tasks.speech.checks import SpeechChecks
+from tasks.speech.intake import INTAKE_VERSION, Brought, Taken, take_in
+from tasks.speech.sound_print import PRINT_VERSION, sound_print
+
+_SHARD_CLIPS = 64
+_CHANGED = "The file changed while it was read"
+
+
+class _Wanted(NamedTuple):
+    """A clip to take in, the key of what will be known of it, and how its file was when it was hashed."""
+
+    key: str
+    brought: Brought
+    state: FileState | None
+
+
+class _Shard(NamedTuple):
+    wanted: list[_Wanted]
+    checks: SpeechChecks
+    store: Path
+
+
+class _Done(NamedTuple):
+    """Records by key: those that belong to the file's content, those of files that could not be read or that changed; and prints."""
+
+    lasting: dict[str, Kept | Refused]
+    passing: dict[str, Kept | Refused]
+    prints: dict[str, np.ndarray]
+
+
+def take_in_rows(
+    rows: Sequence[Row], language: str | None, checks: SpeechChecks, store: ClipStore, processes: int
+) -> list[tuple[Row, Kept | Refused]]:
+    """What becomes of each row, in their order; `language` is that of rows that name none.
+
+    Raises:
+        WorkerLost: a worker process was killed.
+
+    """
+    states = [file_state(row.audio_path) for row in rows]
+    hashes = store.file_hashes([row.audio_path for row in rows])
+    brought = [Brought(row.audio_path, row.text, row.language or language) for row in rows]
+    keys = [_key(one, known, checks) for one, known in zip(brought, hashes, strict=True)]
+    records = store.find(keys)
+    known = sum(key in records for key in keys)
+    # One of each: what stands in a source twice is decoded once.
+    wanted = {key: _Wanted(key, one, state) for key, one, state in zip(keys, brought, states, strict=True) if key not in records}
+    done, refused = len(rows) - len(wanted), _refusals(records)
+    _report(done, len(rows), known, refused)
+    for shard in _processed(list(wanted.values()), checks, store, processes):
+        records |= shard
+        done, refused = done + len(shard), refused + _refusals(shard)
+        _report(done, len(rows), known, refused)
+    return [(row, records[key]) for row, key in zip(rows, keys, strict=True)]
+
+
+def _report(done: int, rows: int, known: int, refused: int) -> None:
+    progress.report("ingest", done, rows, f"{known} known already, {refused} refused")
+
+
+def _refusals(records: dict[str, Kept | Refused]) -> int:
+    return sum(isinstance(record, Refused) for record in records.values())
+
+
+def _key(brought: Brought, file: str | None, checks: SpeechChecks) -> str:
+    """Everything that the record of a clip depends on; its file's name stands in reasons."""
+    place = brought.audio_path.name if file else str(brought.audio_path)
+    return content_hash(INTAKE_VERSION, PRINT_VERSION, file, place, brought.text, brought.language, checks)
+
+
+def _processed(
+    wanted: Sequence[_Wanted], checks: SpeechChecks, store: ClipStore, processes: int
+) -> Iterator[dict[str, Kept | Refused]]:
+    """The records of each shard; those that will hold tomorrow are remembered."""
+    shards = [
+        _Shard(list(wanted[start : start + _SHARD_CLIPS]), checks, store.folder) for start in range(0, len(wanted), _SHARD_CLIPS)
+    ]
+    for done in _mapped(shards, min(processes, len(shards))):
+        store.remember(done.lasting, done.prints)
+        yield done.lasting | done.passing
+
+
+def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
+    if workers <= 1:
+        yield from map(_process_shard, shards)
+        return
+    with worker_pool(workers) as pool:
+        try:
+            yield from pool.map(_process_shard, shards)
+        except BrokenProcessPool as error:
+            raise WorkerLost(
+                "A worker process of ingestion was killed", "Look for a lack of memory and ingest it again"
+            ) from error
+
+
+def _process_shard(shard: _Shard) -> _Done:
+    store = ClipStore(shard.store)
+    done = _Done({}, {}, {})
+    for one, taken in zip(shard.wanted, take_in([one.brought for one in shard.wanted], shard.checks), strict=True):
+        if one.state and file_state(one.brought.audio_path) != one.state:
+            done.passing[one.key] = Refused(reason=_CHANGED, kind=Refusal.NO_AUDIO)
+            continue
+        records = done.lasting if one.state else done.passing
+        if isinstance(taken, SpeechError):
+            records[one.key] = Refused(reason=taken.problem, kind=Refusal(taken.kind))
+            continue
+        record = _kept(taken)
+        store.write(record.audio_hash, taken.samples)
+        records[one.key] = record
+        done.prints[record.audio_hash] = sound_print(taken.samples)
+    return done
+
+
+def _kept(taken: Taken) -> Kept:
+    return Kept(
+        audio_hash=audio_hash(taken.samples),
+        samples=len(taken.samples),
+        text=taken.text,
+        language=taken.language,
+        measured=taken.measured,
+        warnings=taken.warnings,
+    )

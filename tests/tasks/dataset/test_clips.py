@@ -1,0 +1,171 @@
+"""A clip is taken in once; a kill at any moment costs time and nothing else."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra import progress
+from infra.progress import Progress
+from tasks.contracts import DatasetVersion
+from tasks.dataset import clips, shards, version
+from tasks.dataset.clips import ClipStore
+from tasks.dataset.ingest import IngestOptions, ingest
+from tasks.dataset.version import read_utterances
+from tests.builders.speech import digit_corpus, write_voices
+
+pytestmark = pytest.mark.fast
+GERMAN = IngestOptions(language="de", eval_share=0.3)
+
+
+@pytest.fixture
+def taken_in(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were decoded."""
+    names: list[str] = []
+    take_in = shards.take_in
+
+    def counted(brought, checks):
+        names.extend(one.audio_path.name for one in brought)
+        return take_in(brought, checks)
+
+    monkeypatch.setattr(shards, "take_in", counted)
+    return names
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def ingested(source: Path, folder: Path, store: Path | None) -> DatasetVersion:
+    return ingest(source, "x", GERMAN, folder, 1, ClipStore(store) if store else None)
+
+
+def test_adding_clips_takes_in_those_and_no_others(tmp_path: Path, taken_in: list[str]):
+    source = write_voices(tmp_path / "source", 20)
+    (source / "noise.wav").write_bytes(b"RIFF")
+    (source / "noise.txt").write_text("nichts")
+    ingested(source, tmp_path / "first", tmp_path / "store")
+    assert len(taken_in) == 21
+    taken_in.clear()
+    write_voices(source, 3, first=20)
+    said: list[Progress] = []
+    with progress.listening(said.append):
+        grown = ingested(source, tmp_path / "second", tmp_path / "store")
+    assert sorted(taken_in) == ["20.wav", "21.wav", "22.wav"]
+    assert "21 known already, 1 refused" in [one.note for one in said], "refusals are known, too"
+    assert content(grown.folder) == content(ingested(source, tmp_path / "anew", None).folder), (
+        "and it is what it would be without"
+    )
+
+
+def test_a_changed_file_a_changed_text_and_other_checks_are_taken_in_again(tmp_path: Path, taken_in: list[str]):
+    source = write_voices(tmp_path / "source", 4)
+    ingested(source, tmp_path / "first", tmp_path / "store")
+    taken_in.clear()
+    shutil.copy(source / "3.wav", source / "0.wav")
+    (source / "1.txt").write_text("etwas anderes")
+    ingested(source, tmp_path / "second", tmp_path / "store")
+    assert sorted(taken_in) == ["0.wav", "1.wav"]
+    taken_in.clear()
+    strict = GERMAN.model_copy(update={"checks": GERMAN.checks.model_copy(update={"shortest_s": 0.4})})
+    ingest(source, "x", strict, tmp_path / "third", 1, ClipStore(tmp_path / "store"))
+    assert len(taken_in) == 4
+
+
+def test_a_version_is_whole_without_the_store_and_shares_its_bytes(tmp_path: Path):
+    made = ingested(write_voices(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
+    stored = {path.stat().st_ino for path in (tmp_path / "store").rglob("*.wav")}
+    assert {path.stat().st_ino for path in (made.folder / "wavs").iterdir()} == stored
+    shutil.rmtree(tmp_path / "store")
+    assert all((made.folder / utterance.audio_path).is_file() for utterance in read_utterances(made))
+
+
+def test_a_disk_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    made = ingested(write_voices(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
+    assert content(made.folder) == content(ingested(tmp_path / "source", tmp_path / "other", None).folder)
+
+
+def test_a_clip_that_was_cut_short_in_the_store_is_taken_in_again(tmp_path: Path, taken_in: list[str]):
+    source = write_voices(tmp_path / "source", 4)
+    before = content(ingested(source, tmp_path / "first", tmp_path / "store").folder)
+    taken_in.clear()
+    shutil.rmtree(tmp_path / "first")
+    damaged = next((tmp_path / "store").rglob("*.wav"))
+    damaged.chmod(0o644)
+    damaged.unlink()
+    assert content(ingested(source, tmp_path / "second", tmp_path / "store").folder) == before
+    assert len(taken_in) == 1
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = write_voices(tmp_path / "source", 4)
+    take_in = shards.take_in
+
+    def meanwhile(brought, checks):
+        shutil.copy(source / "1.wav", source / "0.wav")
+        return take_in(brought, checks)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "take_in", meanwhile)
+        made = ingested(source, tmp_path / "first", tmp_path / "store")
+    assert "changed while it was read" in (made.folder / "rejected.jsonl").read_text()
+    assert ingested(source, tmp_path / "second", tmp_path / "store").rejected == 0
+
+
+def test_hashes_of_files_are_read_again_only_when_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, store = tmp_path / "clip.wav", ClipStore(tmp_path / "store")
+    path.write_bytes(b"one")
+    monkeypatch.setattr(clips, "_SETTLED_NS", 0)
+    first = store.file_hashes([path])
+    reads: list[Path] = []
+    monkeypatch.setattr(clips, "file_hash", lambda file: reads.append(file) or "read")
+    assert (store.file_hashes([path]), reads) == (first, [])
+    path.write_bytes(b"two")
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    assert (store.file_hashes([path]), len(reads)) == (["read"], 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call"),
+    [
+        (clips, "write_bytes", 3),
+        (clips.ClipStore, "remember", 1),
+        (clips.ClipStore, "remember", 2),
+        (clips.ClipStore, "lend", 7),
+        (version, "write_text", 2),
+        (version, "write_json", 1),
+    ],
+)
+def test_killed_anywhere_and_started_again_it_is_the_same_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
+):
+    monkeypatch.setattr(shards, "_SHARD_CLIPS", 5)
+    source = digit_corpus(tmp_path / "source", clips=12)
+    child = os.fork()
+    if child == 0:
+        setattr(place, name, _deadly(getattr(place, name), call))
+        ingested(source, tmp_path / "version", tmp_path / "store")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (tmp_path / "version").exists(), "nothing half-written is visible"
+    again = ingested(source, tmp_path / "version", tmp_path / "store")
+    assert content(again.folder) == content(ingested(source, tmp_path / "straight", None).folder)
+
+
+def _deadly(function: Callable[..., object], call: int) -> Callable[..., object]:
+    calls = iter(range(1, call + 1))
+
+    def counted(*given: object, **named: object) -> object:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*given, **named)
+
+    return counted
