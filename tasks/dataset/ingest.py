@@ -20,6 +20,7 @@ from tasks.dataset.sources import Reject, Row, read_source
 from tasks.dataset.split import Before, division_before, split_utterances
 from tasks.dataset.version import VersionFacts, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
+from tasks.speech.pace import with_unusual_paces
 from tasks.speech.transcript import check_language
 
 INGEST_VERSION = 3  # raise it when equal input would give another dataset: it is part of the address
@@ -80,6 +81,7 @@ def ingest(
         if not utterances:
             raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
         shutil.rmtree(own, ignore_errors=True)
+        utterances = with_unusual_paces(utterances)
         divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, before, options), groups)
         facts = VersionFacts(
             split_rule=rule,
