@@ -15,7 +15,8 @@ from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
 from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
 from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplicates
-from tasks.dataset.shards import take_in_rows
+from tasks.dataset.personal_data import PersonalData
+from tasks.dataset.shards import Rules, take_in_rows
 from tasks.dataset.sources import Reject, Row, read_source
 from tasks.dataset.split import Before, division_before, split_utterances
 from tasks.dataset.version import VersionFacts, read_utterances, write_version
@@ -32,6 +33,10 @@ class IngestOptions(Contract):
     eval_share: float = Field(0.2, gt=0, lt=1, description="Share of speakers (or prompts) held out for evaluation.")
     seed: int = Field(0, ge=0, description="Which speakers (or prompts) those are.")
     checks: SpeechChecks = Field(default_factory=SpeechChecks, description="What an utterance must satisfy.")
+    personal_data: PersonalData = Field(
+        PersonalData.WARN,
+        description="What becomes of texts with e-mail addresses, numbers or names: keep, warn, replace, refuse.",
+    )
     licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
     consent: str = Field("not recorded", description="What the speakers agreed to, in words.")
     consent_scope: Consent = Field(Consent.PRIVATE, description="Whether it covers publishing to everyone.")
@@ -105,7 +110,7 @@ def _taken_in(
 ) -> tuple[list[Utterance], dict[str, str]]:
     """The utterances, and the groups of recordings that are nearly the same; what is refused joins the rejects."""
     utterances: dict[str, Utterance] = {}
-    for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
+    for row, record in take_in_rows(rows, Rules(options.language, options.checks, options.personal_data), clips, processes):
         result = _kept(row, record)
         if isinstance(result, Reject):
             rejects.append(result)
