@@ -29,11 +29,15 @@ _CHANGED = "The file changed while it was read"
 
 
 class Rules(NamedTuple):
-    """What decides what becomes of a row: the language of those that name none, the checks, and what is done about personal data."""
+    """What decides what becomes of a row.
+
+    The language of those that name none, the checks, what is done about personal data, and hashes of recordings that were withdrawn.
+    """
 
     language: str | None
     checks: SpeechChecks
     personal_data: PersonalData
+    withdrawn: frozenset[str] = frozenset()
 
 
 class _Wanted(NamedTuple):
@@ -132,7 +136,7 @@ def _process_shard(shard: _Shard) -> _Done:
             records[one.key] = Refused(reason=taken.problem, kind=Refusal(taken.kind))
             continue
         try:
-            record = _kept(taken, shard.rules.personal_data)
+            record = _kept(taken, shard.rules)
         except SpeechError as error:
             records[one.key] = Refused(reason=error.problem, kind=Refusal(error.kind))
             continue
@@ -142,14 +146,17 @@ def _process_shard(shard: _Shard) -> _Done:
     return done
 
 
-def _kept(taken: Taken, personal_data: PersonalData) -> Kept:
+def _kept(taken: Taken, rules: Rules) -> Kept:
+    heard, personal_data = audio_hash(taken.samples), rules.personal_data
+    if heard in rules.withdrawn:
+        raise SpeechError("Who speaks has withdrawn the consent", "Remove it from the source", Refusal.CONSENT)
     found = find_personal_data(taken.text, taken.language) if personal_data is not PersonalData.KEEP else []
     says = f"the text holds what looks like personal data: {', '.join(sorted({one.kind for one in found}))}"
     text = replaced(taken.text, found) if personal_data is PersonalData.REPLACE else taken.text
     if found and (personal_data is PersonalData.REFUSE or not has_words(text)):
         raise SpeechError(says.capitalize(), "Ask who speaks, or replace it", Refusal.PRIVATE)
     return Kept(
-        audio_hash=audio_hash(taken.samples),
+        audio_hash=heard,
         samples=len(taken.samples),
         text=text,
         language=taken.language,
