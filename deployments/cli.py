@@ -80,9 +80,14 @@ def ingest(
     licence: _Licence = "unknown",
     consent: Annotated[str, typer.Option(help="What the speakers agreed to, in words.")] = "not recorded",
     consent_scope: Annotated[str, typer.Option(help="private, or public if it covers publishing to everyone.")] = "private",
+    require_consent: Annotated[bool, typer.Option("--require-consent", help="Refuse rows that tell of no consent.")] = False,
+    personal_data: Annotated[
+        str, typer.Option(help="keep, warn, replace or refuse texts with e-mail addresses, numbers or names.")
+    ] = "warn",
 ) -> None:
     """Turn a folder of speech into a checked, divided, fingerprinted dataset version."""
-    described = _source(source, language, name, eval_share, seed, licence=licence, consent=consent, consent_scope=consent_scope)
+    terms = {"licence": licence, "consent": consent, "consent_scope": consent_scope, "personal_data": personal_data}
+    described = _source(source, language, name, eval_share, seed, **terms, require_consent=require_consent)
     from deployments.running import run_flow
 
     version = run_flow(lambda: _flow("ingest", "ingest")(described))
@@ -405,7 +410,7 @@ def _given(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value}
 
 
-def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, **terms: str) -> "Source":
+def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, **terms: str | bool) -> "Source":
     options = {"language": language, "eval_share": eval_share, "seed": seed, **terms}
     source: Source = _checked("Source", path=path.resolve(), name=name, options=options)
     return source

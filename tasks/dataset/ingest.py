@@ -5,18 +5,23 @@ and not on what happened to be known already.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field, field_validator
 
 from infra.errors import DatasetError
 from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
+from tasks.dataset.admission import NOT_RECORDED, Terms, admit
 from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
 from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplicates
-from tasks.dataset.shards import take_in_rows
+from tasks.dataset.home import Memory
+from tasks.dataset.personal_data import PersonalData
+from tasks.dataset.shards import Rules, take_in_rows
 from tasks.dataset.sources import Reject, Row, read_source
+from tasks.dataset.speakers import Agreed, write_ledger
 from tasks.dataset.split import Before, division_before, split_utterances
 from tasks.dataset.version import VersionFacts, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
@@ -33,8 +38,13 @@ class IngestOptions(Contract):
     eval_share: float = Field(0.2, gt=0, lt=1, description="Share of speakers (or prompts) held out for evaluation.")
     seed: int = Field(0, ge=0, description="Which speakers (or prompts) those are.")
     checks: SpeechChecks = Field(default_factory=SpeechChecks, description="What an utterance must satisfy.")
+    personal_data: PersonalData = Field(
+        PersonalData.WARN,
+        description="What becomes of texts with e-mail addresses, numbers or names: keep, warn, replace, refuse.",
+    )
     licence: str = Field("unknown", description="Licence of the recordings, as the Hub names it (cc-by-4.0, ...).")
-    consent: str = Field("not recorded", description="What the speakers agreed to, in words.")
+    require_consent: bool = Field(False, description="Refuse rows of which nobody wrote down what their speaker agreed to.")
+    consent: str = Field(NOT_RECORDED, description="What the speakers agreed to, in words.")
     consent_scope: Consent = Field(Consent.PRIVATE, description="Whether it covers publishing to everyone.")
 
     @field_validator("language")
@@ -50,7 +60,7 @@ def ingest(
     options: IngestOptions,
     folder: Path,
     processes: int,
-    store: ClipStore | None = None,
+    memory: Memory | None = None,
     parent: DatasetVersion | None = None,
 ) -> DatasetVersion:
     """Build the dataset version of `source` at `folder`, replacing what stands there.
@@ -61,7 +71,7 @@ def ingest(
         options: what is done with it.
         folder: where the version will lie.
         processes: worker processes.
-        store: what was taken in before, and is not taken in again; None keeps nothing.
+        memory: what is remembered from before, and will be; None: nothing is, and names stay as they are.
         parent: the version of this name before; its utterances stay on their sides unless seed or eval_share are others.
 
     Raises:
@@ -69,45 +79,49 @@ def ingest(
         WorkerLost: a worker process was killed.
 
     """
-    rows, rejects = read_source(source)
     before = read_utterances(parent) if parent else []
-    kept_before = {utterance.id for utterance in before}
     with new_folder(folder) as unfinished:
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
-        clips = store or ClipStore(own)
-        with clips.in_use():
-            utterances, groups = _taken_in(rows, rejects, options, clips, wavs, processes, kept_before)
-        if not utterances:
-            raise DatasetError(f"{source} holds no usable utterance ({_why(rejects)})", "Mend the source and ingest it again")
+        remembered = memory or Memory(ClipStore(own))
+        with remembered.clips.in_use():
+            found = _take_in(source, options, remembered, processes, {utterance.id for utterance in before})
+            for one in found.utterances:
+                remembered.clips.lend(one.audio_hash, wavs)
+        if not found.utterances:
+            why = _why(found.rejects)
+            raise DatasetError(f"{source} holds no usable utterance ({why})", "Mend the source and ingest it again")
         shutil.rmtree(own, ignore_errors=True)
-        utterances = with_unusual_paces(utterances)
-        divided, rule = split_utterances(utterances, options.eval_share, options.seed, _sides(parent, before, options), groups)
-        facts = VersionFacts(
-            split_rule=rule,
-            seed=options.seed,
-            eval_share=options.eval_share,
-            licence=options.licence,
-            consent=options.consent,
-            consent_scope=options.consent_scope,
-            parent=parent.fingerprint if parent else None,
+        sides = _sides(parent, before, found.agreed.values(), options)
+        divided, rule = split_utterances(
+            with_unusual_paces(found.utterances), options.eval_share, options.seed, sides, found.groups
         )
-        version = write_version(unfinished, name, divided, rejects, facts)
+        agreed = [found.agreed[one.id] for one in divided]
+        hidden = [one.model_copy(update={"speaker": who.speaker}) for one, who in zip(divided, agreed, strict=True)]
+        write_ledger(unfinished, agreed)
+        version = write_version(unfinished, name, hidden, found.rejects, _facts(options, rule, parent))
     return version.model_copy(update={"folder": folder})
 
 
-def _taken_in(
-    rows: Sequence[Row],
-    rejects: list[Reject],
-    options: IngestOptions,
-    clips: ClipStore,
-    wavs: Path,
-    processes: int,
-    kept_before: set[str],
-) -> tuple[list[Utterance], dict[str, str]]:
-    """The utterances, and the groups of recordings that are nearly the same; what is refused joins the rejects."""
+class _Found(NamedTuple):
+    """Utterances under their speakers' names, what these agreed to by utterance, groups of nearly equal recordings, refusals."""
+
+    utterances: list[Utterance]
+    agreed: dict[str, Agreed]
+    groups: dict[str, str]
+    rejects: list[Reject]
+
+
+def _take_in(source: Path, options: IngestOptions, memory: Memory, processes: int, kept_before: set[str]) -> _Found:
+    rows, unreadable = read_source(source)
+    terms = Terms(options.consent, options.consent_scope, options.require_consent)
+    admitted, objected = admit(rows, source, terms, memory)
+    rejects = [*unreadable, *objected]
+    rules = Rules(options.language, options.checks, options.personal_data, memory.withdrawn.recordings)
     utterances: dict[str, Utterance] = {}
-    for row, record in take_in_rows(rows, options.language, options.checks, clips, processes):
+    agreed: dict[str, Agreed] = {}
+    records = take_in_rows([one.row for one in admitted], rules, memory.clips, processes)
+    for one, (row, record) in zip(admitted, records, strict=True):
         result = _kept(row, record)
         if isinstance(result, Reject):
             rejects.append(result)
@@ -115,15 +129,25 @@ def _taken_in(
             reason = f"Equal in sound and text to {utterances[result.id].source}"
             rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
         else:
-            utterances[result.id] = result
-    compare_new(clips)
-    near = clips.near_pairs()
+            utterances[result.id], agreed[result.id] = result, one.agreed
+    compare_new(memory.clips)
+    near = memory.clips.near_pairs()
     kept, duplicates = without_near_duplicates(list(utterances.values()), near, kept_before)
-    rejects += duplicates
-    for one in kept:
-        clips.lend(one.audio_hash, wavs)
     heard = {one.audio_hash for one in kept}
-    return kept, groups_of(pair for pair in near if heard.issuperset(pair))
+    groups = groups_of(pair for pair in near if heard.issuperset(pair))
+    return _Found(kept, {one.id: agreed[one.id] for one in kept}, groups, [*rejects, *duplicates])
+
+
+def _facts(options: IngestOptions, rule: str, parent: DatasetVersion | None) -> VersionFacts:
+    return VersionFacts(
+        split_rule=rule,
+        seed=options.seed,
+        eval_share=options.eval_share,
+        licence=options.licence,
+        consent=options.consent,
+        consent_scope=options.consent_scope,
+        parent=parent.fingerprint if parent else None,
+    )
 
 
 def brought_hash(source_content: str, options: IngestOptions) -> str:
@@ -136,10 +160,15 @@ def dataset_address(source_content: str, name: str, options: IngestOptions, pare
     return content_hash(brought_hash(source_content, options), name, parent.content_address if parent else None)[:16]
 
 
-def _sides(parent: DatasetVersion | None, before: Sequence[Utterance], options: IngestOptions) -> Before | None:
+def _sides(
+    parent: DatasetVersion | None, before: Sequence[Utterance], agreed: Iterable[Agreed], options: IngestOptions
+) -> Before | None:
+    """The sides to keep. Speakers are divided by their names, so that equal data are divided alike in every home."""
     if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
         return None
-    return division_before(before, parent.split_rule)
+    names = {one.speaker: one.name for one in agreed if one.name}
+    named = [one.model_copy(update={"speaker": names.get(one.speaker, one.speaker)}) for one in before]
+    return division_before(named, parent.split_rule)
 
 
 def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:

@@ -16,14 +16,28 @@ from infra.processes import worker_pool
 from infra.storage import content_hash
 from tasks.contracts import Refusal
 from tasks.dataset.clips import ClipStore, FileState, Kept, Refused, file_state
+from tasks.dataset.personal_data import PERSONAL_DATA_VERSION, PersonalData, find_personal_data, replaced
 from tasks.dataset.sources import Row
 from tasks.speech.audio import audio_hash
 from tasks.speech.checks import SpeechChecks
 from tasks.speech.intake import INTAKE_VERSION, Brought, Taken, take_in
 from tasks.speech.sound_print import PRINT_VERSION, sound_print
+from tasks.speech.transcript import has_words
 
 _SHARD_CLIPS = 64
 _CHANGED = "The file changed while it was read"
+
+
+class Rules(NamedTuple):
+    """What decides what becomes of a row.
+
+    The language of those that name none, the checks, what is done about personal data, and hashes of recordings that were withdrawn.
+    """
+
+    language: str | None
+    checks: SpeechChecks
+    personal_data: PersonalData
+    withdrawn: frozenset[str] = frozenset()
 
 
 class _Wanted(NamedTuple):
@@ -36,7 +50,7 @@ class _Wanted(NamedTuple):
 
 class _Shard(NamedTuple):
     wanted: list[_Wanted]
-    checks: SpeechChecks
+    rules: Rules
     store: Path
 
 
@@ -48,10 +62,8 @@ class _Done(NamedTuple):
     prints: dict[str, np.ndarray]
 
 
-def take_in_rows(
-    rows: Sequence[Row], language: str | None, checks: SpeechChecks, store: ClipStore, processes: int
-) -> list[tuple[Row, Kept | Refused]]:
-    """What becomes of each row, in their order; `language` is that of rows that name none.
+def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes: int) -> list[tuple[Row, Kept | Refused]]:
+    """What becomes of each row, in their order.
 
     Raises:
         WorkerLost: a worker process was killed.
@@ -59,15 +71,15 @@ def take_in_rows(
     """
     states = [file_state(row.audio_path) for row in rows]
     hashes = store.file_hashes([row.audio_path for row in rows])
-    brought = [Brought(row.audio_path, row.text, row.language or language) for row in rows]
-    keys = [_key(one, known, checks) for one, known in zip(brought, hashes, strict=True)]
+    brought = [Brought(row.audio_path, row.text, row.language or rules.language) for row in rows]
+    keys = [_key(one, known, rules) for one, known in zip(brought, hashes, strict=True)]
     records = store.find(keys)
     known = sum(key in records for key in keys)
     # One of each: what stands in a source twice is decoded once.
     wanted = {key: _Wanted(key, one, state) for key, one, state in zip(keys, brought, states, strict=True) if key not in records}
     done, refused = len(rows) - len(wanted), _refusals(records)
     _report(done, len(rows), known, refused)
-    for shard in _processed(list(wanted.values()), checks, store, processes):
+    for shard in _processed(list(wanted.values()), rules, store, processes):
         records |= shard
         done, refused = done + len(shard), refused + _refusals(shard)
         _report(done, len(rows), known, refused)
@@ -82,18 +94,17 @@ def _refusals(records: dict[str, Kept | Refused]) -> int:
     return sum(isinstance(record, Refused) for record in records.values())
 
 
-def _key(brought: Brought, file: str | None, checks: SpeechChecks) -> str:
+def _key(brought: Brought, file: str | None, rules: Rules) -> str:
     """Everything that the record of a clip depends on; its file's name stands in reasons."""
     place = brought.audio_path.name if file else str(brought.audio_path)
-    return content_hash(INTAKE_VERSION, PRINT_VERSION, file, place, brought.text, brought.language, checks)
+    versions = (INTAKE_VERSION, PRINT_VERSION, PERSONAL_DATA_VERSION)
+    return content_hash(versions, file, place, brought.text, brought.language, rules.checks, rules.personal_data)
 
 
-def _processed(
-    wanted: Sequence[_Wanted], checks: SpeechChecks, store: ClipStore, processes: int
-) -> Iterator[dict[str, Kept | Refused]]:
+def _processed(wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, processes: int) -> Iterator[dict[str, Kept | Refused]]:
     """The records of each shard; those that will hold tomorrow are remembered."""
     shards = [
-        _Shard(list(wanted[start : start + _SHARD_CLIPS]), checks, store.folder) for start in range(0, len(wanted), _SHARD_CLIPS)
+        _Shard(list(wanted[start : start + _SHARD_CLIPS]), rules, store.folder) for start in range(0, len(wanted), _SHARD_CLIPS)
     ]
     for done in _mapped(shards, min(processes, len(shards))):
         store.remember(done.lasting, done.prints)
@@ -116,7 +127,7 @@ def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
 def _process_shard(shard: _Shard) -> _Done:
     store = ClipStore(shard.store)
     done = _Done({}, {}, {})
-    for one, taken in zip(shard.wanted, take_in([one.brought for one in shard.wanted], shard.checks), strict=True):
+    for one, taken in zip(shard.wanted, take_in([one.brought for one in shard.wanted], shard.rules.checks), strict=True):
         if one.state and file_state(one.brought.audio_path) != one.state:
             done.passing[one.key] = Refused(reason=_CHANGED, kind=Refusal.NO_AUDIO)
             continue
@@ -124,19 +135,31 @@ def _process_shard(shard: _Shard) -> _Done:
         if isinstance(taken, SpeechError):
             records[one.key] = Refused(reason=taken.problem, kind=Refusal(taken.kind))
             continue
-        record = _kept(taken)
+        try:
+            record = _kept(taken, shard.rules)
+        except SpeechError as error:
+            records[one.key] = Refused(reason=error.problem, kind=Refusal(error.kind))
+            continue
         store.write(record.audio_hash, taken.samples)
         records[one.key] = record
         done.prints[record.audio_hash] = sound_print(taken.samples)
     return done
 
 
-def _kept(taken: Taken) -> Kept:
+def _kept(taken: Taken, rules: Rules) -> Kept:
+    heard, personal_data = audio_hash(taken.samples), rules.personal_data
+    if heard in rules.withdrawn:
+        raise SpeechError("Who speaks has withdrawn the consent", "Remove it from the source", Refusal.CONSENT)
+    found = find_personal_data(taken.text, taken.language) if personal_data is not PersonalData.KEEP else []
+    says = f"the text holds what looks like personal data: {', '.join(sorted({one.kind for one in found}))}"
+    text = replaced(taken.text, found) if personal_data is PersonalData.REPLACE else taken.text
+    if found and (personal_data is PersonalData.REFUSE or not has_words(text)):
+        raise SpeechError(says.capitalize(), "Ask who speaks, or replace it", Refusal.PRIVATE)
     return Kept(
-        audio_hash=audio_hash(taken.samples),
+        audio_hash=heard,
         samples=len(taken.samples),
-        text=taken.text,
+        text=text,
         language=taken.language,
         measured=taken.measured,
-        warnings=taken.warnings,
+        warnings=(*taken.warnings, *([says] if found else [])),
     )

@@ -20,6 +20,9 @@ AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "fil
 _TEXT_KEYS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _LANGUAGE_KEYS = ("language", "lang", "locale")
 _SPEAKER_KEYS = ("speaker", "speaker_id", "client_id")
+_CONSENT_KEYS = ("consent", "consent_text")
+_CONSENT_DATE_KEYS = ("consent_date", "consented_at")
+_CONSENT_USE_KEYS = ("consent_use", "consent_scope")
 _MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
 
@@ -31,6 +34,9 @@ class Row(Contract):
     language: str | None = None
     speaker: str | None = None
     split: str | None = None  # as its source divides it: ingestion divides by itself, a leakage report compares
+    consent: str | None = None  # what the speaker agreed to, in words
+    consent_date: str | None = None
+    consent_use: str | None = None
     origin: str  # where it stands in the source, for the rejects file
 
 
@@ -70,14 +76,17 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
 
 
 def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | None]]) -> str:
-    """Hex SHA-256 of everything that ingestion would read: texts, speakers, languages and the bytes of each clip.
+    """Hex SHA-256 of everything that ingestion would read: texts, speakers and their consent, languages and the bytes of each clip.
 
     Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another. `hashes` gives those
     of files, and None for what cannot be read: a `ClipStore` does.
     """
     rows, rejects = read_source(source)
     clips = hashes([row.audio_path for row in rows])
-    described = [[row.text, row.language, row.speaker, clip] for row, clip in zip(rows, clips, strict=True)]
+    described = [
+        [row.text, row.language, row.speaker, clip, row.consent, row.consent_date, row.consent_use]
+        for row, clip in zip(rows, clips, strict=True)
+    ]
     return content_hash(described, [reject.reason for reject in rejects])
 
 
@@ -166,6 +175,9 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
         language=language,
         speaker=speaker,
         split=split if isinstance(split, str) else None,
+        consent=_consent(record),
+        consent_date=_first(record, _CONSENT_DATE_KEYS),
+        consent_use=_first(record, _CONSENT_USE_KEYS),
         origin=f"{place} {audio}",
     )
 
@@ -188,6 +200,12 @@ def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
     return None
+
+
+def _consent(record: dict[str, Any]) -> str | None:
+    """In words; a truth value is a word, too."""
+    value = next((record[key] for key in _CONSENT_KEYS if key in record), None)
+    return ("yes" if value else "no") if isinstance(value, bool) else _first(record, _CONSENT_KEYS)
 
 
 def _from_text_files(folder: Path) -> list[Row | Reject]:

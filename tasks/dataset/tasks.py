@@ -11,9 +11,9 @@ from infra.storage import content_hash
 from tasks.artifacts import progress_shown, show_dataset
 from tasks.caching import ByAddress
 from tasks.contracts import DatasetVersion, News, StandingModel
-from tasks.dataset.clips import CLIPS_FOLDER, ClipStore
 from tasks.dataset.from_hub import fetch_dataset, newest_revision, source_address
 from tasks.dataset.history import note_newest, parent_of
+from tasks.dataset.home import memory_of
 from tasks.dataset.ingest import IngestOptions, brought_hash, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
 from tasks.dataset.sources import source_hash
@@ -26,10 +26,6 @@ _datasets = ByAddress(
     kind="datasets",
     address=lambda content, name, options, parent=None, **_: dataset_address(content, name, options, parent),
 )
-
-
-def _clips() -> ClipStore:
-    return ClipStore(settings().folder(CLIPS_FOLDER))
 
 
 _healing = retried_after(HubUnreachable, HUB_WAITS_S)
@@ -50,7 +46,7 @@ def fetch_source(repository: str, commit: str) -> Path:
 @task(name="read source")
 def read_source_content(source: Path) -> str:
     """Hash of everything in a source that ingestion reads."""
-    return source_hash(source, _clips().file_hashes)
+    return source_hash(source, memory_of(settings()).clips.file_hashes)
 
 
 def find_parent(content: str, name: str, options: IngestOptions) -> DatasetVersion | None:
@@ -70,7 +66,7 @@ def ingest_source(
     """Make the dataset version of a source; `content` is its hash, `parent` what `find_parent` found."""
     folder = _datasets.folder(content=content, name=name, options=options, parent=parent)
     with progress_shown():
-        dataset = ingest(source, name, options, folder, settings().processes, _clips(), parent)
+        dataset = ingest(source, name, options, folder, settings().processes, memory_of(settings()), parent)
     show_dataset(dataset)
     dataset_made(dataset, content)
     if not source.resolve().is_relative_to(settings().folder("sources")):  # what came from a Hub was told of as that

@@ -21,13 +21,18 @@ def clean_transcript(text: str) -> str:
     cleaned = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
     if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in cleaned):
         raise SpeechError("The transcript contains control characters", "Save it as plain UTF-8 text", Refusal.UNREADABLE)
-    if not any(character.isalnum() for character in _NOT_WORDS.sub(" ", cleaned)):
+    if not has_words(cleaned):
         raise SpeechError(
             "The transcript is empty" if not cleaned else f"The transcript {cleaned!r} has no word in it",
             "Write what is said",
             Refusal.NO_TRANSCRIPT,
         )
     return cleaned
+
+
+def has_words(text: str) -> bool:
+    """Whether anything in it is spoken: what stands in brackets is not."""
+    return any(character.isalnum() for character in _NOT_WORDS.sub(" ", text))
 
 
 def normalised_prompt(text: str) -> str:

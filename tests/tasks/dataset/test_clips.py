@@ -14,6 +14,7 @@ from infra.progress import Progress
 from tasks.contracts import DatasetVersion
 from tasks.dataset import clips, shards, version
 from tasks.dataset.clips import ClipStore
+from tasks.dataset.home import Memory
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import read_utterances
 from tests.builders.speech import digit_corpus, write_voices
@@ -41,7 +42,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def ingested(source: Path, folder: Path, store: Path | None) -> DatasetVersion:
-    return ingest(source, "x", GERMAN, folder, 1, ClipStore(store) if store else None)
+    return ingest(source, "x", GERMAN, folder, 1, Memory(ClipStore(store)) if store else None)
 
 
 def test_adding_clips_takes_in_those_and_no_others(tmp_path: Path, taken_in: list[str]):
@@ -72,7 +73,7 @@ def test_a_changed_file_a_changed_text_and_other_checks_are_taken_in_again(tmp_p
     assert sorted(taken_in) == ["0.wav", "1.wav"]
     taken_in.clear()
     strict = GERMAN.model_copy(update={"checks": GERMAN.checks.model_copy(update={"shortest_s": 0.4})})
-    ingest(source, "x", strict, tmp_path / "third", 1, ClipStore(tmp_path / "store"))
+    ingest(source, "x", strict, tmp_path / "third", 1, Memory(ClipStore(tmp_path / "store")))
     assert len(taken_in) == 4
 
 

@@ -9,6 +9,7 @@ import soundfile
 from tasks.contracts import DatasetVersion, Split
 from tasks.dataset.clips import ClipStore
 from tasks.dataset.duplicates import compare_new, groups_of, near_pairs
+from tasks.dataset.home import Memory
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import read_rejects, read_utterances
 from tests.builders.speech import voice
@@ -24,7 +25,7 @@ def write(folder: Path, name: str, samples: np.ndarray, text: str, suffix: str =
 
 
 def ingested(tmp_path: Path, name: str, parent: DatasetVersion | None = None) -> DatasetVersion:
-    return ingest(tmp_path / "source", "x", GERMAN, tmp_path / name, 1, ClipStore(tmp_path / "store"), parent)
+    return ingest(tmp_path / "source", "x", GERMAN, tmp_path / name, 1, Memory(ClipStore(tmp_path / "store")), parent)
 
 
 def one_of(number: int) -> np.ndarray:

@@ -13,9 +13,10 @@ from infra.settings import settings
 from tasks.contracts import DatasetVersion
 from tasks.dataset import tasks as door
 from tasks.dataset.changes import changes_between
-from tasks.dataset.clips import CLIPS_FOLDER, ClipStore
+from tasks.dataset.clips import CLIPS_FOLDER
 from tasks.dataset.garbage import collect_garbage
 from tasks.dataset.history import find_version, note_newest, parent_of
+from tasks.dataset.home import memory_of
 from tasks.dataset.ingest import IngestOptions, brought_hash, dataset_address, ingest
 from tasks.dataset.version import read_utterances
 from tests.builders.speech import content_of, write_voices
@@ -29,7 +30,7 @@ def brought(source: Path, name: str = "x", options: IngestOptions = GERMAN) -> D
     content = content_of(source)
     parent = parent_of(settings(), name, brought_hash(content, options))
     folder = settings().folder("datasets") / dataset_address(content, name, options, parent)
-    made = ingest(source, name, options, folder, 1, ClipStore(settings().folder(CLIPS_FOLDER)), parent)
+    made = ingest(source, name, options, folder, 1, memory_of(settings()), parent)
     return door.keep_as_newest(made, content, options, parent)
 
 
