@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from tasks.contracts import DatasetVersion
 
-app = typer.Typer(help="Look after datasets: list, diff, leakage, gc.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look after datasets: list, diff, leakage, gc, withdraw.", no_args_is_help=True, rich_markup_mode=None)
 _GIGABYTE = 1_000_000_000
 _SHOWN = 10  # of each kind of change
 
@@ -91,6 +91,36 @@ def leakage(
     if report.leaks:
         raise typer.Exit(3)
     typer.echo("Nothing leaks")
+
+
+@app.command()
+def withdraw(
+    speaker: Annotated[str, typer.Argument(metavar="SPEAKER", help="The name as it was brought, or the pseudonym.")],
+) -> None:
+    """Remove what a speaker said from everything in the home, make versions without it, and name the models that learned from it."""
+    from infra.settings import settings
+    from tasks.dataset.traces import remove_traces
+    from tasks.dataset.withdraw import withdraw as withdraw_speaker
+    from tasks.training.feature_disk import feature_disk
+
+    withdrawal = withdraw_speaker(settings(), speaker)
+    shards = feature_disk(settings()).forget(withdrawal.recordings)
+    traces = remove_traces(settings(), withdrawal)
+    typer.echo(f"{len(withdrawal.utterances)} utterances of {withdrawal.speaker} are removed, and {shards} files of features")
+    for version in withdrawal.made:
+        typer.echo(f"new version: {version.folder}")
+    for folder in (*withdrawal.removed, *traces.removed):
+        typer.echo(f"removed: {folder}")
+    for run in traces.stale_runs:
+        typer.echo(f"stale, train it again without: {run}")
+    for run in traces.unsure_runs:
+        typer.echo(f"made of data that are not here, look whether they held it: {run}")
+    for name in traces.repositories:
+        typer.echo(
+            f"on a Hub: publish the new version under another name and delete {name}: hf repos delete {name} --type dataset"
+        )
+    for path in traces.left:
+        typer.echo(f"still holds a text: {path}")
 
 
 def _version(named: str) -> "DatasetVersion":

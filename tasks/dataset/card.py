@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 UNKNOWN_LICENCE, UNKNOWN_CONSENT = "unknown", "not recorded"  # IngestOptions' own words for what nobody has told
+PICTURE = "data.png"  # beside the card of a repository
 _TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
 _SIDES = {Split.TRAIN: "training", Split.EVAL: "evaluation", Split.SET_ASIDE: "set aside"}
 _DIVISIONS = {
@@ -67,6 +68,7 @@ def dataset_card(
         .render(
             card_data=_metadata(version, repository).to_yaml(),
             repository=repository,
+            picture=PICTURE,
             version=version,
             languages=spoken_languages(version.languages),
             division=division_of(version),

@@ -67,9 +67,19 @@ def note_newest(settings: Settings, version: DatasetVersion, brought: str, paren
     newest = Newest(
         name=version.name, address=version.folder.name, brought=brought, parent=parent.folder.name if parent else None
     )
-    path = _note(settings, version.name)
+    write_newest(settings, newest)
+
+
+def write_newest(settings: Settings, newest: Newest) -> None:
+    """Write the note of a name's newest version."""
+    path = _note(settings, newest.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, newest.model_dump())
+
+
+def forget_newest(settings: Settings, name: str) -> None:
+    """Of this name nothing is left."""
+    _note(settings, name).unlink(missing_ok=True)
 
 
 def newest_addresses(settings: Settings) -> set[str]:

@@ -1,13 +1,14 @@
-"""The repository folder of a dataset version: parquet with the sound inside, the card, nothing else."""
+"""The repository folder of a dataset version: parquet with the sound inside, the card and its picture, nothing else."""
 
 from pathlib import Path
 
 from infra.storage import new_folder
 from tasks.contracts import DatasetVersion, StagedDataset
+from tasks.dataset.card import PICTURE
 from tasks.dataset.export import DatasetPublication, export_version
 from tasks.publishing.screening import MANIFEST, finish, private_words
 
-_ALLOWED = ("data/*.parquet", "README.md", MANIFEST)
+_ALLOWED = ("data/*.parquet", PICTURE, "README.md", MANIFEST)
 
 
 def stage_version(dataset: DatasetVersion, publication: DatasetPublication, folder: Path) -> StagedDataset:

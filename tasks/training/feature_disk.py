@@ -12,7 +12,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -157,6 +157,16 @@ class FeatureDisk:
                 if not any(described.parent.glob(f"*{SHARD_SUFFIX}")):
                     shutil.rmtree(described.parent)
             return before - sum(shard.size_bytes for shard in self.shards())
+
+    def forget(self, names: Collection[str]) -> int:
+        """Remove every shard that holds one of these utterances, in use or not; returns how many."""
+        if not self.folder.is_dir():
+            return 0
+        with self.locked():
+            holding = [shard.path for shard in self.shards() if not names_in(shard.path).isdisjoint(names)]
+            for path in holding:
+                path.unlink()
+        return len(holding)
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self.folder).free - _LEFT_FREE_BYTES

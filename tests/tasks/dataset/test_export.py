@@ -1,23 +1,42 @@
 """A dataset on a Hub: what `load_dataset` streams is what was ingested, and no name of a speaker or a file comes with it."""
 
+import io
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import soundfile
 from datasets import load_dataset
 
 from infra.errors import PublishingError
-from tasks.contracts import DatasetVersion, RepositoryKind, Split, StagedDataset
+from tasks.contracts import DatasetVersion, RepositoryKind, Split, StagedDataset, Utterance
 from tasks.dataset.export import DatasetPublication, export_address, export_version
+from tasks.dataset.figures import draw_dataset
 from tasks.dataset.version import open_version, read_utterances
 from tasks.publishing.screening import finish
 from tasks.publishing.stage_dataset import stage_version
 from tasks.publishing.upload import upload
 from tasks.publishing.verify import verify_dataset
+from tasks.speech.audio import audio_hash
 from tests.builders.hubs import served_hub
 from tests.builders.publications import connected
+
+PICTURES = {
+    "measured": lambda utterances, path: drawn(utterances, Counter(), path),
+    "not measured": lambda utterances, path: drawn(
+        [u.model_copy(update={"measured": None}) for u in utterances], Counter(), path
+    ),
+    "refusals": lambda utterances, path: drawn(utterances, Counter({f"reason {n}": n for n in range(1, 12)}), path),
+}
+
+
+def drawn(utterances: list[Utterance], refused: Counter[str], path: Path) -> bytes:
+    draw_dataset(utterances, refused, path)
+    return path.read_bytes()
+
 
 TERMS = DatasetPublication(name="anna/digits")
 DATASET = RepositoryKind.DATASET
@@ -67,7 +86,7 @@ def test_nothing_that_names_a_speaker_or_a_file_is_published(digits: DatasetVers
         "(?i)wilhelmine", str([{k: v for k, v in row.items() if k != "audio"} for side in rows.values() for row in side])
     )
     paths = {row["audio"]["path"] for side in rows.values() for row in side}
-    assert paths == {f"{utterance.id}.wav" for utterance in read_utterances(digits)}
+    assert paths == {f"{utterance.id}.flac" for utterance in read_utterances(digits)}
 
 
 def test_pseudonyms_tell_speakers_apart_and_cannot_be_guessed_back(digits: DatasetVersion, tmp_path: Path):
@@ -78,6 +97,20 @@ def test_pseudonyms_tell_speakers_apart_and_cannot_be_guessed_back(digits: Datas
     renamed = named(digits, tmp_path / "renamed", speaker=lambda row: row["speaker"][::-1] + "?")
     others = {row["id"]: row["speaker"] for side in exported(renamed, tmp_path / "second").values() for row in side}
     assert others == who, "they do not depend on names, so nothing can be learned about a name from them"
+
+
+def test_the_sound_is_what_was_ingested_in_less_room(digits: DatasetVersion, tmp_path: Path):
+    rows = {row["id"]: row["audio"] for side in exported(digits, tmp_path / "exported").values() for row in side}
+    for utterance in read_utterances(digits):
+        samples, _ = soundfile.read(io.BytesIO(rows[utterance.id]["bytes"]), dtype="int16")
+        assert audio_hash(samples) == utterance.audio_hash
+        assert len(rows[utterance.id]["bytes"]) < 0.8 * (digits.folder / utterance.audio_path).stat().st_size
+
+
+def test_the_picture_shows_what_is_known(digits: DatasetVersion, tmp_path: Path):
+    utterances = read_utterances(digits)
+    shown = {name: PICTURES[name](utterances, tmp_path / f"{name}.png") for name in PICTURES}
+    assert len(set(shown.values())) == len(PICTURES), "each has a panel more, or other bars"
 
 
 def test_what_is_set_aside_stays_here(digits: DatasetVersion, tmp_path: Path):
@@ -100,7 +133,7 @@ def test_equal_data_are_equal_bytes_and_the_console_stays_quiet(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         export_version(digits, TERMS.name, tmp_path / name)
-        contents.add(finish(tmp_path / name, ["data/*.parquet", "*.md"], ()))
+        contents.add(finish(tmp_path / name, ["data/*.parquet", "*.md", "*.png"], ()))
     assert len(contents) == 1
     assert capfd.readouterr() == ("", "")
 
@@ -136,5 +169,5 @@ def test_a_staged_dataset_has_a_manifest_and_nothing_else(digits: DatasetVersion
     staged: StagedDataset = stage_version(digits, TERMS, tmp_path / "published")
     files = {path.relative_to(staged.folder).as_posix() for path in staged.folder.rglob("*") if path.is_file()}
     shards = {f"data/{split}-00000-of-00001.parquet" for split in ("train", "test")}
-    assert files == shards | {"README.md", "publication.json"}
+    assert files == shards | {"README.md", "data.png", "publication.json"}
     assert set(json.loads((staged.folder / "publication.json").read_text())["files"]) == files

@@ -1,0 +1,118 @@
+"""Where else in a home something is left of what was withdrawn: evaluations, exports, demos, models, databases.
+
+What is made from data and can be made again is removed whole. Models are named: they hold no recording and no text, but learned from
+them. What belongs to others (repositories of a Hub, the Prefect server's database) is named with what to do.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.errors import SpeechError
+from infra.settings import Settings
+from tasks.contracts import Contract
+from tasks.dataset.withdraw import Withdrawal
+from tasks.speech.audio import AUDIO_SUFFIXES, audio_hash, read_clip
+
+_MADE_AGAIN = ("evaluations", "published", "spaces")  # folders of the home, with a folder for each artefact
+_LOOKED_INTO = {
+    ".json",
+    ".jsonl",
+    ".md",
+    ".txt",
+    ".html",
+    ".csv",
+    ".tsv",
+    ".log",
+    ".db",
+    ".sqlite",
+    ".sqlite3",
+    ".db-wal",
+    ".sqlite3-wal",
+}
+_HEX = re.compile(rb"[0-9a-f]{16,64}")
+_REPOSITORY = re.compile(r'load_dataset\("([^"]+)"')
+_BLOCK_BYTES = 1 << 24
+_SHORTEST_TEXT = 8  # characters: shorter ones stand anywhere
+
+
+class Traces(Contract):
+    """What was removed, which runs learned from it or may have, which repositories were made of it, and which files still hold it."""
+
+    removed: tuple[Path, ...]
+    stale_runs: tuple[Path, ...]
+    unsure_runs: tuple[Path, ...]  # made of data that no version of this home tells of
+    repositories: tuple[str, ...]
+    left: tuple[Path, ...]
+
+
+def remove_traces(settings: Settings, withdrawal: Withdrawal) -> Traces:
+    """Remove what was made of a withdrawn speaker's recordings and can be made again, and find the rest."""
+    marks = {*withdrawal.fingerprints, *withdrawal.recordings, *withdrawal.utterances}
+    texts = [text for text in withdrawal.texts if len(text) >= _SHORTEST_TEXT]
+    folders = [folder for kind in _MADE_AGAIN for folder in settings.folder(kind).glob("*") if folder.is_dir()]
+    removed = [folder for folder in folders if any(_mentions(path, marks, texts, withdrawal) for path in _files(folder))]
+    repositories = [name for folder in removed for name in _repositories(folder)]
+    for folder in removed:
+        shutil.rmtree(folder)
+    stale, unsure = _runs(settings, withdrawal)
+    left = [path for path in _files(settings.folder("")) if _mentions(path, set(), texts, withdrawal)]
+    return Traces(
+        removed=tuple(removed),
+        stale_runs=tuple(stale),
+        unsure_runs=tuple(unsure),
+        repositories=tuple(dict.fromkeys(repositories)),
+        left=tuple(left),
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _mentions(path: Path, marks: set[str], texts: list[str], withdrawal: Withdrawal) -> bool:
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        return _heard(path) in withdrawal.recordings
+    return path.suffix.lower() in _LOOKED_INTO and any(_stands_in(block, marks, texts) for block in _blocks(path))
+
+
+def _stands_in(block: bytes, marks: set[str], texts: list[str]) -> bool:
+    if marks and not marks.isdisjoint(found.decode() for found in _HEX.findall(block)):
+        return True
+    return any(text.encode() in block or json.dumps(text)[1:-1].encode() in block for text in texts)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """A file in pieces; each begins with the end of the one before, so that nothing is cut in two."""
+    with path.open("rb") as stream:
+        end = b""
+        while block := stream.read(_BLOCK_BYTES):
+            yield end + block
+            end = block[-4096:]
+
+
+def _heard(path: Path) -> str | None:
+    try:
+        return audio_hash(read_clip(path))
+    except SpeechError:
+        return None
+
+
+def _repositories(folder: Path) -> Iterator[str]:
+    for card in folder.rglob("README.md"):
+        yield from _REPOSITORY.findall(card.read_text(encoding="utf-8", errors="replace"))
+
+
+def _runs(settings: Settings, withdrawal: Withdrawal) -> tuple[list[Path], list[Path]]:
+    """Runs that learned from it, and those of which nobody can tell."""
+    stale, unsure = [], []
+    for path in sorted(settings.folder("runs").glob("[!.]*/training_config.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        learned = {told.get("dataset_fingerprint"), *told.get("replay_fingerprints", [])}
+        if learned.intersection(withdrawal.fingerprints):
+            stale.append(path.parent)
+        elif not learned.issubset(withdrawal.known_fingerprints):
+            unsure.append(path.parent)
+    return stale, unsure
