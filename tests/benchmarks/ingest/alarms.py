@@ -26,7 +26,7 @@ from tasks.dataset.version import read_utterances
 from tasks.speech.audio import duration_s, read_clip, to_float32
 
 VOICES = {"en": "en_US_f_Allison", "es": "es_MX_f_Allison", "fr": "fr_CA_f_June"}
-_SOUNDS = Path("/usr/share/asterisk/sounds")
+SOUNDS = Path("/usr/share/asterisk/sounds")
 _TEXTS = "/usr/share/doc/asterisk-core-sounds-{0}/core-sounds-{0}.txt.gz"
 _LINE = re.compile(r"^([^;:\s][^:]*):\s*(.+)$")
 _NEXT = {"en": "fr", "fr": "es", "es": "en"}
@@ -92,7 +92,7 @@ def prompts() -> list[Prompt]:
     for language, voice in VOICES.items():
         with gzip.open(_TEXTS.format(language), "rt", encoding="utf-8", errors="replace") as lines:
             named = [match.groups() for line in lines if (match := _LINE.match(line))]
-        paths = [(_SOUNDS / voice / f"{name}.wav", text.strip()) for name, text in named]
+        paths = [(SOUNDS / voice / f"{name}.wav", text.strip()) for name, text in named]
         found += [Prompt(path, text, language) for path, text in paths if path.is_file() and not re.search(r"[\[(<]", text)]
     return found
 
