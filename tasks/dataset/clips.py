@@ -5,6 +5,7 @@ clip is written whole before it is remembered, and remembered in a transaction: 
 remembered, too. Files are hashed once: their size, inode and times tell whether they are still the same.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infra.storage import content_hash, disk_errors, exclusive, file_hash, shared, write_bytes
+from infra.storage import disk_errors, exclusive, file_hash, shared, write_bytes
 from tasks.contracts import Contract, Measurements, Refusal
 from tasks.speech.audio import encoded_clip
 
@@ -118,11 +119,11 @@ class ClipStore:
 
     def clip(self, audio_hash: str) -> Path:
         """Where a clip's samples lie, or will."""
-        return self._wavs / audio_hash[:2] / clip_name(audio_hash)
+        return Path(f"{self._wavs}/{audio_hash[:2]}/{clip_name(audio_hash)}")
 
     def file_hashes(self, paths: Sequence[Path]) -> list[str | None]:
         """Hex SHA-256 of each file's bytes; None for what cannot be read. Only what changed since the last time is read."""
-        places = [content_hash(os.fsencode(path.absolute()).hex()) for path in paths]
+        places = [hashlib.sha256(os.fsencode(path.absolute())).hexdigest() for path in paths]
         states = [file_state(path) for path in paths]
         with self._database() as database:
             answers = _rows(database, "SELECT path, state || ' ' || hash FROM files WHERE path IN", places)
@@ -198,10 +199,10 @@ class ClipStore:
 
     def lend(self, audio_hash: str, folder: Path) -> str:
         """Link a clip into a folder, or copy it where that is another disk or takes no links; returns the file's name."""
-        there = folder / clip_name(audio_hash)
+        name = clip_name(audio_hash)
         with suppress(FileExistsError):
-            link_or_copy(self.clip(audio_hash), there)
-        return there.name
+            link_or_copy(self.clip(audio_hash), Path(f"{folder}/{name}"))
+        return name
 
     def audio_hashes(self) -> set[str]:
         """Every sound that some record tells of."""
@@ -246,7 +247,7 @@ class ClipStore:
 def link_or_copy(source: Path, target: Path) -> None:
     """A second name of the same bytes; other bytes, whole, where that is another disk or one without links."""
     try:
-        target.hardlink_to(source)
+        os.link(source, target)
     except (PermissionError, NotImplementedError):
         shutil.copy2(source, target)
     except OSError as error:

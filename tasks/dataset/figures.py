@@ -68,4 +68,5 @@ def _bars(axes: Any, counted: Counter[str], colour: str) -> None:
     shown = (
         ordered[:_BARS] if len(ordered) <= _BARS else [*ordered[: _BARS - 1], ("others", sum(n for _, n in ordered[_BARS - 1 :]))]
     )
+    axes.set_ylim(-0.8, len(shown) - 0.2)
     axes.barh([name for name, _ in shown][::-1], [number for _, number in shown][::-1], height=0.6, color=colour)

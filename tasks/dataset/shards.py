@@ -3,6 +3,7 @@
 A shard that is done is remembered before the next one is waited for, so that a kill costs the shards at hand.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -72,7 +73,7 @@ def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes:
     states = [file_state(row.audio_path) for row in rows]
     hashes = store.file_hashes([row.audio_path for row in rows])
     brought = [Brought(row.audio_path, row.text, row.language or rules.language) for row in rows]
-    keys = [_key(one, known, rules) for one, known in zip(brought, hashes, strict=True)]
+    keys = record_keys(brought, hashes, rules)
     records = store.find(keys)
     known = sum(key in records for key in keys)
     # One of each: what stands in a source twice is decoded once.
@@ -94,11 +95,15 @@ def _refusals(records: dict[str, Kept | Refused]) -> int:
     return sum(isinstance(record, Refused) for record in records.values())
 
 
-def _key(brought: Brought, file: str | None, rules: Rules) -> str:
-    """Everything that the record of a clip depends on; its file's name stands in reasons."""
-    place = brought.audio_path.name if file else str(brought.audio_path)
-    versions = (INTAKE_VERSION, PRINT_VERSION, PERSONAL_DATA_VERSION)
-    return content_hash(versions, file, place, brought.text, brought.language, rules.checks, rules.personal_data)
+def record_keys(brought: Sequence[Brought], files: Sequence[str | None], rules: Rules) -> list[str]:
+    """Everything that the records of clips depend on, as one hash each; `files` are the hashes of their bytes."""
+    common = content_hash(INTAKE_VERSION, PRINT_VERSION, PERSONAL_DATA_VERSION, rules.checks, rules.personal_data)
+    keys = []
+    for one, file in zip(brought, files, strict=True):
+        place = one.audio_path.name if file else str(one.audio_path)  # a file's name stands in reasons
+        parts = (common, file or "", place, one.text, one.language or "")
+        keys.append(hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest())
+    return keys
 
 
 def _processed(wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, processes: int) -> Iterator[dict[str, Kept | Refused]]:

@@ -57,16 +57,20 @@ class Pseudonyms:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._known: dict[str, str] = {}
 
     def of(self, name: str) -> str:
         """The pseudonym of a name; of a pseudonym, itself."""
-        if _PSEUDONYM.fullmatch(name):
-            return name
-        return f"voice-{hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()[:12]}"
+        if name not in self._known:
+            digest = hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()
+            self._known[name] = name if _PSEUDONYM.fullmatch(name) else f"voice-{digest[:12]}"
+        return self._known[name]
 
     def hidden(self, origin: str, name: str | None) -> str:
         """A place in a source, without the folder that is named after who speaks."""
-        return re.sub(rf"(?<![^/ ]){re.escape(name)}(?=/)", self.of(name), origin) if name else origin
+        if not name or f"{name}/" not in origin:
+            return origin
+        return re.sub(rf"(?<![^/ ]){re.escape(name)}(?=/)", self.of(name), origin)
 
 
 class Withdrawn(NamedTuple):

@@ -89,7 +89,7 @@ def test_a_disk_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     made = ingested(write_voices(tmp_path / "source", 4), tmp_path / "version", tmp_path / "store")
     assert content(made.folder) == content(ingested(tmp_path / "source", tmp_path / "other", None).folder)
 
