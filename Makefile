@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 unexport PYTHONDONTWRITEBYTECODE # many processes import torch and more: none should compile it again
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench conformance up base-model clean
+.PHONY: help demo test test-fast check bench fuzz conformance up base-model clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | column -t -s '	'
@@ -42,8 +42,12 @@ bench: $(VENV)/.dev ## measurements, as ratios in one run
 	@$(BIN)/python -m tests.benchmarks.hub
 	@$(BIN)/python -m tests.benchmarks.orchestration
 	@$(BIN)/python -m tests.benchmarks.evaluation
+	@$(BIN)/python -m tests.benchmarks.ingest
 	@$(BIN)/python -m tests.benchmarks.training
 	@$(BIN)/python -m tests.benchmarks.demo
+
+fuzz: $(VENV)/.dev ## 20,000 inputs for each of the doors through which files come
+	@$(BIN)/python -m pytest tests/tasks/speech/test_fuzz.py --hypothesis-profile=fuzz --timeout=3600
 
 conformance: $(VENV)/.dev ## huggingface_hub's own tests against the local Hub, two minutes
 	@$(PIP) -e ".[conformance]"

@@ -84,16 +84,30 @@ def ingest(
     personal_data: Annotated[
         str, typer.Option(help="keep, warn, replace or refuse texts with e-mail addresses, numbers or names.")
     ] = "warn",
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What a check does (noisy=refuse, quiet=repair), or a limit of one (least_snr_db=5); repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Turn a folder of speech into a checked, divided, fingerprinted dataset version."""
+    from deployments.options import set_checks
+
     terms = {"licence": licence, "consent": consent, "consent_scope": consent_scope, "personal_data": personal_data}
-    described = _source(source, language, name, eval_share, seed, **terms, require_consent=require_consent)
+    checks = set_checks(check or [])
+    described = _source(source, language, name, eval_share, seed, **terms, require_consent=require_consent, checks=checks)
     from deployments.running import run_flow
 
     version = run_flow(lambda: _flow("ingest", "ingest")(described))
     typer.echo(
         f"{version.train_utterances} utterances to train on, {version.eval_utterances} to evaluate on, {version.rejected} refused"
     )
+    from deployments.summary import told_of_dataset
+
+    for line in told_of_dataset(version):
+        typer.echo(line)
     typer.echo(version.folder)
 
 
@@ -410,7 +424,7 @@ def _given(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value}
 
 
-def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, **terms: str | bool) -> "Source":
+def _source(path: Path, language: str | None, name: str, eval_share: float, seed: int, **terms: object) -> "Source":
     options = {"language": language, "eval_share": eval_share, "seed": seed, **terms}
     source: Source = _checked("Source", path=path.resolve(), name=name, options=options)
     return source

@@ -8,8 +8,11 @@ import typer
 
 if TYPE_CHECKING:
     from tasks.contracts import DatasetVersion
+    from tasks.evaluation.readings import Readings
 
-app = typer.Typer(help="Look after datasets: list, diff, leakage, gc, withdraw.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Look after datasets: list, diff, leakage, listen, gc, withdraw.", no_args_is_help=True, rich_markup_mode=None
+)
 _GIGABYTE = 1_000_000_000
 _SHOWN = 10  # of each kind of change
 
@@ -121,6 +124,30 @@ def withdraw(
         )
     for path in traces.left:
         typer.echo(f"still holds a text: {path}")
+
+
+@app.command()
+def listen(
+    dataset: _Named,
+    model: Annotated[str, typer.Option(help="Hub id, id@revision, or folder of the model that listens.")] = "voxfactory-tiny",
+    at_least: Annotated[float, typer.Option(min=0.01, help="Error rate of characters from which on it tells.")] = 0.5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time; memory grows with it.")] = 32,
+) -> None:
+    """Let a model transcribe every utterance, and tell where it hears something else than the transcript says, the worst first."""
+    from deployments.running import run_flow
+
+    version = _version(dataset)
+
+    def flow() -> "Readings":
+        from flows.listen import listen as listen_flow
+
+        return listen_flow(version, model, at_least, batch_size)
+
+    readings = run_flow(flow)
+    for one in readings.differing[:_SHOWN]:
+        typer.echo(f"{one.source} ({one.cer:.0%}): {one.text}\n  heard: {one.heard}")
+    typer.echo(f"{len(readings.differing)} of {readings.utterances} utterances are heard otherwise")
+    typer.echo(readings.folder / "readings.jsonl")
 
 
 def _version(named: str) -> "DatasetVersion":

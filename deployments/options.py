@@ -1,4 +1,4 @@
-"""`--set NAME=VALUE`: every option of a training on the command line, beside the flags that the most used ones have."""
+"""`--set NAME=VALUE` and `--check NAME=VALUE`: every option of a training, and every check of ingestion, on the command line."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,15 +14,35 @@ def set_options(pairs: Sequence[str]) -> dict[str, str]:
     """
     from tasks.training.options import TrainingOptions
 
-    known, options = list(TrainingOptions.model_fields), dict[str, str]()
+    return _named(pairs, "--set", "option of a training", list(TrainingOptions.model_fields))
+
+
+def set_checks(pairs: Sequence[str]) -> dict[str, object]:
+    """The checks of ingestion as their settings: a check's name says what it does, any other name is a limit.
+
+    Raises:
+        SettingsError: no `=`, a name that no check or limit has, or one that is given twice.
+
+    """
+    from tasks.speech.checks import Check, SpeechChecks
+
+    checks = {check.replace(" ", "_"): check for check in Check}
+    limits = [name for name in SpeechChecks.model_fields if name != "answers"]
+    given = _named(pairs, "--check", "check or limit", [*checks, *limits])
+    answers = {checks[name]: value for name, value in given.items() if name in checks}
+    return {name: value for name, value in given.items() if name in limits} | {"answers": answers}
+
+
+def _named(pairs: Sequence[str], flag: str, kind: str, known: Sequence[str]) -> dict[str, str]:
+    options = dict[str, str]()
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise SettingsError(f"--set {pair} names no value", "Write --set NAME=VALUE")
+            raise SettingsError(f"{flag} {pair} names no value", f"Write {flag} NAME=VALUE")
         if name not in known:
-            raise SettingsError(f"--set {name}: no option of a training is called so", f"There are {', '.join(known)}")
+            raise SettingsError(f"{flag} {name}: no {kind} is called so", f"There are {', '.join(known)}")
         if options.get(name, value) != value:
-            raise SettingsError(f"--set {name} is given twice, as {options[name]} and as {value}", "Give it once")
+            raise SettingsError(f"{flag} {name} is given twice, as {options[name]} and as {value}", "Give it once")
         options[name] = value
     return options
 

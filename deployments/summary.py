@@ -1,13 +1,14 @@
 """What a person reads when the factory is done."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tasks.contracts import EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel, Score
+from tasks.contracts import DatasetVersion, EvaluationReport, FactoryResult, GateDecision, HubRevision, PublishedModel, Score
 
 _console = Console()
 
@@ -72,6 +73,18 @@ def print_result(result: FactoryResult) -> None:
         _console.print(
             f"         {command} space {shown(result.published[0].staged.folder.parent)} --open", highlight=False, soft_wrap=True
         )
+
+
+def told_of_dataset(dataset: DatasetVersion) -> list[str]:
+    """How many inputs were refused and for what, and how many utterances were kept with a warning of what."""
+    from tasks.dataset.version import read_rejects, read_utterances
+
+    refused = Counter(str(reject.kind) for reject in read_rejects(dataset))
+    warned = Counter(kind for utterance in read_utterances(dataset) for kind in utterance.warned_of)
+    named = {f"  refused, with reasons in {shown(dataset.folder / 'rejected.jsonl')}": refused, "  kept with a warning": warned}
+    return [
+        f"{what}: {', '.join(f'{n} {kind}' for kind, n in counted.most_common())}" for what, counted in named.items() if counted
+    ]
 
 
 def print_published(published: PublishedModel) -> None:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_ONE_THREAD_EACH = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # there is a process for each core already
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_KEY|AUTH_STRING)(_|$)")  # names of variables
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -68,7 +67,7 @@ def worker_pool(processes: int) -> Iterator[Executor]:
     """
     from loky import ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(processes, initializer=leave_to_parent, env=_ONE_THREAD_EACH)
+    pool = ProcessPoolExecutor(processes, initializer=leave_to_parent)
     try:
         yield pool
     except BaseException:  # Ctrl-C and Prefect's TerminationSignal are no Exceptions

@@ -91,6 +91,11 @@ class Utterance(Contract):
     measured: Measurements | None = None  # None: brought in by a version that measured nothing
     warnings: tuple[str, ...] = ()  # what looked odd and was kept: "noisy: speech is only 6 dB above the noise"
 
+    @property
+    def warned_of(self) -> set[str]:
+        """The kinds of its warnings, which may be published: they name no file and no text."""
+        return {warning.partition(":")[0] for warning in self.warnings}
+
 
 class DatasetVersion(Contract):
     """A dataset folder on disk: data.jsonl, rejected.jsonl, wavs/, dataset.json, README.md."""

@@ -18,12 +18,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from infra.settings import settings
 from tasks.contracts import Checkpoint, DatasetVersion, EvaluationReport, Method
 from tests.builders.reports import real_report
 from tests.builders.speech import digit_version
+
+hypothesis.settings.register_profile("suite", derandomize=True, database=None)  # the same inputs every time
+hypothesis.settings.register_profile("fuzz", max_examples=20_000, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,6 +62,7 @@ def dataset_card(
     """The card as Markdown with YAML metadata: of the folder, or of the `repository` on a Hub to which it is exported."""
     present = [utterance for utterance in utterances if not repository or utterance.split is not Split.SET_ASIDE]
     refused = Counter(str(reject.kind) for reject in rejects)
+    warned = Counter(kind for utterance in present for kind in utterance.warned_of)
     return (
         card_environment(_TEMPLATE.parent)
         .get_template(_TEMPLATE.name)
@@ -75,6 +76,7 @@ def dataset_card(
             sides=sides_of(present),
             unnamed=sum(utterance.speaker is None for utterance in present),
             refused=sorted(refused.items(), key=lambda kind: (-kind[1], kind[0])),
+            warned=sorted(warned.items(), key=lambda kind: (-kind[1], kind[0])),
             licence_known=licence_metadata(version.licence)["license"] != UNKNOWN_LICENCE,
             consent_known=version.consent != UNKNOWN_CONSENT,
         )

@@ -127,7 +127,7 @@ def without_near_duplicates(
             rejects[one.id] = Reject(origin=one.source, reason=reason, kind=Refusal.DUPLICATE)
             continue
         spoken.setdefault(one.audio_hash, []).append(one)
-        warnings = [f"sounds like {other.source}, where something else is said" for other in alike]
+        warnings = [f"same recording: it sounds like {other.source}, where something else is said" for other in alike]
         kept[one.id] = one.model_copy(update={"warnings": (*one.warnings, *warnings)}) if warnings else one
     return [kept[one.id] for one in utterances if one.id in kept], [rejects[one.id] for one in utterances if one.id in rejects]
 

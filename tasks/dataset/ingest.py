@@ -25,6 +25,7 @@ from tasks.dataset.speakers import Agreed, write_ledger
 from tasks.dataset.split import Before, division_before, split_utterances
 from tasks.dataset.version import VersionFacts, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
+from tasks.speech.pace import with_unusual_paces
 from tasks.speech.transcript import check_language
 
 INGEST_VERSION = 3  # raise it when equal input would give another dataset: it is part of the address
@@ -92,7 +93,9 @@ def ingest(
             raise DatasetError(f"{source} holds no usable utterance ({why})", "Mend the source and ingest it again")
         shutil.rmtree(own, ignore_errors=True)
         sides = _sides(parent, before, found.agreed.values(), options)
-        divided, rule = split_utterances(found.utterances, options.eval_share, options.seed, sides, found.groups)
+        divided, rule = split_utterances(
+            with_unusual_paces(found.utterances), options.eval_share, options.seed, sides, found.groups
+        )
         agreed = [found.agreed[one.id] for one in divided]
         hidden = [one.model_copy(update={"speaker": who.speaker}) for one, who in zip(divided, agreed, strict=True)]
         write_ledger(unfinished, agreed)

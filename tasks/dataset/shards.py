@@ -156,7 +156,7 @@ def _kept(taken: Taken, rules: Rules) -> Kept:
     if heard in rules.withdrawn:
         raise SpeechError("Who speaks has withdrawn the consent", "Remove it from the source", Refusal.CONSENT)
     found = find_personal_data(taken.text, taken.language) if personal_data is not PersonalData.KEEP else []
-    says = f"the text holds what looks like personal data: {', '.join(sorted({one.kind for one in found}))}"
+    says = f"personal data: the text holds what looks like {', '.join(sorted({one.kind for one in found}))}"
     text = replaced(taken.text, found) if personal_data is PersonalData.REPLACE else taken.text
     if found and (personal_data is PersonalData.REFUSE or not has_words(text)):
         raise SpeechError(says.capitalize(), "Ask who speaks, or replace it", Refusal.PRIVATE)

@@ -9,7 +9,9 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,9 @@ class Reject(Contract):
 def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
     """Find every utterance of a folder or a manifest file, in a stable order.
 
+    A folder may come from anywhere: nothing that lies outside it is read, whatever it names or links to. Who names a manifest file
+    answers for the paths in it.
+
     Raises:
         DatasetError: the source does not exist, it or a manifest in it cannot be read, or nothing in it looks like speech with
             transcripts.
@@ -64,6 +69,8 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
             raise DatasetError(f"{source} does not exist", "Name a folder of audio with transcripts, or a manifest file")
         manifests = [source] if source.is_file() else _manifests(source)
         found = _from_manifests(manifests) if manifests else _from_text_files(source)
+        if source.is_dir():
+            found = _kept_inside(found, source)
     except OSError as error:
         raise DatasetError(
             f"{error.filename or source} cannot be read: {error.strerror}", "Check who may read it, or leave it out"
@@ -76,6 +83,25 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
             "Put a .txt beside each audio file, or a CSV, TSV or JSONL with the columns audio_path and text",
         )
     return rows, rejects
+
+
+def _kept_inside(found: Iterable["Row | Reject"], folder: Path) -> "list[Row | Reject]":
+    """The same, with a refusal for each row whose file lies outside the folder: by an absolute path, by `..`, or through a link."""
+    home = os.path.realpath(folder)
+
+    @cache
+    def inside(place: str) -> bool:
+        return Path(os.path.realpath(place)).is_relative_to(home)
+
+    def checked(row: Row) -> Row | Reject:
+        place = str(row.audio_path)
+        linked = os.path.islink(place)  # noqa: PTH114 Path takes no name that is too long
+        if inside(os.path.dirname(place)) and (not linked or inside(place)):  # noqa: PTH120 or slow
+            return row
+        reason = "lies outside the source: bring the file along, or name the manifest instead of the folder"
+        return Reject(origin=row.origin, reason=reason, kind=Refusal.OUTSIDE)
+
+    return [checked(one) if isinstance(one, Row) else one for one in found]
 
 
 def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | None]]) -> str:
@@ -158,8 +184,7 @@ def _table(manifest: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | st
 def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
     if isinstance(record, str):
         return Reject(origin=place, reason=record, kind=Refusal.NOT_ROWS)
-    audio, text = _first(record, AUDIO_KEYS), _first(record, _TEXT_KEYS)
-    language, speaker = _first(record, _LANGUAGE_KEYS), _first(record, _SPEAKER_KEYS)
+    audio, text, language, speaker, consent_date, consent_use = (_first(record, keys) for keys in _columns(tuple(record)))
     if not _is_unicode(*(value for value in (audio, text, language, speaker) if value)):
         return Reject(origin=place, reason="holds half a Unicode character: save it as UTF-8", kind=Refusal.UNREADABLE)
     if audio is None:
@@ -179,10 +204,17 @@ def _row(record: dict[str, Any] | str, place: str, base: Path) -> Row | Reject:
         speaker=speaker,
         split=split if isinstance(split, str) else None,
         consent=_consent(record),
-        consent_date=_first(record, _CONSENT_DATE_KEYS),
-        consent_use=_first(record, _CONSENT_USE_KEYS),
+        consent_date=consent_date,
+        consent_use=consent_use,
         origin=f"{place} {audio}",
     )
+
+
+@lru_cache
+def _columns(present: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Of each thing that a row tells, the keys that a record with these has."""
+    known = (AUDIO_KEYS, _TEXT_KEYS, _LANGUAGE_KEYS, _SPEAKER_KEYS, _CONSENT_DATE_KEYS, _CONSENT_USE_KEYS)
+    return [tuple(key for key in keys if key in present) for keys in known]
 
 
 def _is_unicode(*texts: str) -> bool:
@@ -213,27 +245,34 @@ def _consent(record: dict[str, Any]) -> str | None:
 
 def _from_text_files(folder: Path) -> list[Row | Reject]:
     """Pairs of a clip and a .txt of the same name; a clip's own folder below the source names its speaker."""
-    found: list[Row | Reject] = []
-    clips = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-    for clip in clips:
-        name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
-        if not _is_unicode(name):
-            reason = "the file's name is not UTF-8: rename it"
-            found.append(Reject(origin=_shown(name), reason=reason, kind=Refusal.UNREADABLE))
-            continue
-        if not transcript.is_file():
-            reason = f"has no transcript: {transcript.name} is not beside it"
-            found.append(Reject(origin=name, reason=reason, kind=Refusal.NO_TRANSCRIPT))
-            continue
-        try:
-            text = transcript.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            found.append(Reject(origin=name, reason=f"{transcript.name} is not UTF-8 text", kind=Refusal.UNREADABLE))
-            continue
-        except OSError as error:
-            reason = f"{transcript.name} cannot be read: {error.strerror}"
-            found.append(Reject(origin=name, reason=reason, kind=Refusal.NO_TRANSCRIPT))
-            continue
-        speaker = clip.parent.name if clip.parent != folder else None
-        found.append(Row(audio_path=clip, text=text, speaker=speaker, origin=name))
-    return found
+    files = sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    clips = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    of_a_name = Counter(clip.with_suffix(".txt") for clip in clips)
+    alone = [path for path in files if clips and path.suffix.lower() == ".txt" and path not in of_a_name]
+    return [_pair(clip, folder, of_a_name[clip.with_suffix(".txt")]) for clip in clips] + [
+        Reject(origin=_shown(str(path.relative_to(folder))), reason="has no audio of this name beside it", kind=Refusal.MISSING)
+        for path in alone
+    ]
+
+
+def _pair(clip: Path, folder: Path, of_this_name: int) -> Row | Reject:
+    name, transcript = str(clip.relative_to(folder)), clip.with_suffix(".txt")
+
+    def refused(reason: str, kind: Refusal) -> Reject:
+        return Reject(origin=_shown(name), reason=reason, kind=kind)
+
+    if not _is_unicode(name):
+        return refused("the file's name is not UTF-8: rename it", Refusal.UNREADABLE)
+    if of_this_name > 1:
+        return refused(f"shares {transcript.name} with another file: which of them it tells is not known", Refusal.NO_TRANSCRIPT)
+    if not transcript.is_file():
+        return refused(f"has no transcript: {transcript.name} is not beside it", Refusal.NO_TRANSCRIPT)
+    if transcript.is_symlink() and not transcript.resolve().is_relative_to(folder.resolve()):
+        return refused(f"{transcript.name} lies outside the source", Refusal.OUTSIDE)
+    try:
+        text = transcript.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return refused(f"{transcript.name} is not UTF-8 text", Refusal.UNREADABLE)
+    except OSError as error:
+        return refused(f"{transcript.name} cannot be read: {error.strerror}", Refusal.NO_TRANSCRIPT)
+    return Row(audio_path=clip, text=text, speaker=clip.parent.name if clip.parent != folder else None, origin=name)

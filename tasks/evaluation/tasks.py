@@ -10,6 +10,7 @@ from tasks.caching import ByAddress
 from tasks.contracts import Checkpoint, DatasetVersion, Duel, EvaluationReport, GateDecision, TrainedModel
 from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare, compare_two
 from tasks.evaluation.gate import GateRules, decide
+from tasks.evaluation.readings import Readings, compare_readings, readings_address
 from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
 from tasks.events import model_rejected
 
@@ -87,3 +88,14 @@ def decide_publication(report: EvaluationReport, rules: GateRules, duel: Evaluat
     if not decision.publish:
         model_rejected(report.dataset.name, decision.reasons, {"evaluation": report.folder.name})
     return decision
+
+
+_readings = ByAddress(kind="readings", address=readings_address)
+
+
+@task(name="listen", task_run_name="listen to {dataset.name}", cache_policy=_readings, result_serializer="json")
+def listen_to(checkpoint: Checkpoint, dataset: DatasetVersion, at_least: float, batch_size: int) -> Readings:
+    """Find the utterances whose transcripts a model does not hear."""
+    folder = _readings.folder(checkpoint=checkpoint, dataset=dataset, at_least=at_least, batch_size=batch_size)
+    with progress_shown():
+        return compare_readings(checkpoint, dataset, folder, at_least, batch_size)

@@ -125,7 +125,7 @@ def _decoded_by_ffmpeg(stream: io.FileIO, container: str, name: str) -> Recordin
             Refusal.NO_AUDIO,
         ) from error
     try:
-        with av.open(stream, format=container) as opened:
+        with av.open(stream, format=container, metadata_errors="ignore") as opened:
             if not opened.streams.audio:
                 raise SpeechError(f"{name} holds no sound", _ADVICE, Refusal.NO_AUDIO)
             sound = opened.streams.audio[0]

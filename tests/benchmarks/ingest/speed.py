@@ -18,7 +18,7 @@ from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.speech.audio import duration_s, read_clip, to_float32, write_clip
 from tests.builders.speech import REAL_SPEECH
 
-CLIPS = 1_200
+CLIPS = 2_000
 _PROCESSES = 2
 _RATE_HZ = 48_000
 _SHORTEST_S, _LONGEST_S = 3.0, 15.0
@@ -40,22 +40,21 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def write_source(folder: Path) -> Path:
-    """Real prompts one after the other, with their texts."""
+    """Real prompts one after the other, each time a little slower or faster, with their texts."""
     import soundfile
     import soxr
 
     folder.mkdir(parents=True)
     chance = random.Random(0)
-    prompts = [
-        (soxr.resample(to_float32(read_clip(path)), SAMPLE_RATE_HZ, _RATE_HZ), path.with_suffix(".txt").read_text().strip())
-        for path in sorted(REAL_SPEECH.glob("*.wav"))
-    ]
+    prompts = [(to_float32(read_clip(path)), path.with_suffix(".txt").read_text()) for path in sorted(REAL_SPEECH.glob("*.wav"))]
     lines = []
     for number in range(CLIPS):
         wanted = chance.uniform(_SHORTEST_S, _LONGEST_S) * _RATE_HZ
         said: list[tuple[np.ndarray, str]] = []
         while sum(len(samples) for samples, _ in said) < wanted:
-            said.append(chance.choice(prompts))
+            samples, text = chance.choice(prompts)
+            speed = chance.uniform(0.85, 1.15)  # no two of them sound alike
+            said.append((soxr.resample(samples, SAMPLE_RATE_HZ * speed, _RATE_HZ), text.strip()))
         mono = np.concatenate([samples for samples, _ in said])[: round(_LONGEST_S * _RATE_HZ)]
         name = f"{number:04d}.{'wav' if number % 2 else 'mp3'}"
         soundfile.write(folder / name, np.stack([mono, 0.7 * mono], axis=1), _RATE_HZ)

@@ -64,7 +64,7 @@ def test_with_another_text_it_is_kept_with_a_warning_and_on_no_other_side(tmp_pa
     for number in range(6):
         one, other = (next(u for u in made if u.source == name) for name in (f"{number}.wav", f"{number}x.wav"))
         assert {one.split, other.split} != {Split.TRAIN, Split.EVAL}
-        assert f"sounds like {number}.wav, where something else is said" in other.warnings
+        assert f"same recording: it sounds like {number}.wav, where something else is said" in other.warnings
 
 
 def test_what_comes_later_is_compared_with_what_was_there(tmp_path: Path):

@@ -105,12 +105,12 @@ def test_a_line_of_json_ends_where_the_line_ends(source: Path, tmp_path: Path, s
     assert sorted(utterance.text for utterance in read_utterances(version)) == ["eins", "zwei drei"]
 
 
-def test_a_transcript_that_breaks_under_reading_is_refused_alone(source: Path, tmp_path: Path):
+def test_a_transcript_that_leads_to_the_memory_of_a_process_is_refused_alone(source: Path, tmp_path: Path):
     (source / "0.txt").write_text("eins")
     (source / "1.txt").write_text("zwei")
     (source / "2.txt").symlink_to("/proc/self/mem")
     (source / "table.csv").mkdir()
-    assert refused(source, tmp_path / "version") == ["2.txt cannot be read: Input/output error"]
+    assert refused(source, tmp_path / "version") == ["2.txt lies outside the source"]
 
 
 def test_a_transcript_that_we_may_not_read_is_refused_alone(open_folder: Path):
@@ -132,3 +132,73 @@ def test_a_manifest_or_folder_that_we_may_not_read_is_told_and_nothing_is_left_o
     with nobody(), pytest.raises(DatasetError, match=f"{open_folder / closed} cannot be read: Permission denied"):
         read_source(open_folder)
     (open_folder / closed).chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["{outside}", "../outside/secret.wav", "link.wav", "folder/secret.wav"])
+def test_nothing_outside_a_folder_is_read_whatever_it_names(source: Path, tmp_path: Path, name: str):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    soundfile.write(outside / "secret.wav", voice(5), 16_000)
+    (source / "link.wav").symlink_to(outside / "secret.wav")
+    (source / "folder").symlink_to(outside)
+    named = name.format(outside=outside / "secret.wav")
+    (source / "data.jsonl").write_text(GOOD + json.dumps({"audio_path": named, "text": "drei"}))
+    (told,) = refused(source, tmp_path / "version")
+    assert "lies outside the source" in told
+
+
+def test_who_names_a_manifest_may_name_files_anywhere(source: Path, tmp_path: Path):
+    manifest = tmp_path / "manifest.jsonl"
+    rows = [{"audio_filepath": str(source / "0.wav"), "text": "eins"}, {"audio_filepath": "source/1.wav", "text": "zwei"}]
+    manifest.write_text("\n".join(json.dumps(row) for row in rows))
+    assert ingest(manifest, "x", GERMAN, tmp_path / "version", processes=1).rejected == 0
+
+
+def test_links_to_clips_outside_a_folder_are_not_followed(source: Path, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("a secret")
+    soundfile.write(outside / "secret.wav", voice(5), 16_000)
+    for number, text in enumerate(("eins", "zwei")):
+        (source / f"{number}.txt").write_text(text)
+    (source / "2.txt").symlink_to(outside / "secret.txt")
+    (source / "3.wav").symlink_to(outside / "secret.wav")
+    (source / "3.txt").write_text("drei")
+    told = refused(source, tmp_path / "version")
+    assert len(told) == 2
+    assert all("lies outside the source" in reason for reason in told)
+
+
+def test_two_files_of_one_name_share_no_transcript(source: Path, tmp_path: Path):
+    for number, text in enumerate(("eins", "zwei", "drei")):
+        (source / f"{number}.txt").write_text(text)
+    soundfile.write(source / "2.flac", voice(7), 16_000)
+    told = refused(source, tmp_path / "version")
+    assert len(told) == 2
+    assert all("shares 2.txt with another file" in reason for reason in told)
+
+
+def test_a_transcript_of_a_missing_file_is_told_of(source: Path, tmp_path: Path):
+    for name, text in (("0", "eins"), ("1", "zwei"), ("2", "drei"), ("lost", "vier")):
+        (source / f"{name}.txt").write_text(text)
+    (source / "2.wav").unlink()
+    assert refused(source, tmp_path / "version") == ["has no audio of this name beside it"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("drei\u0007", "control characters"),
+        ("🎉🎉", "has no word in it"),
+        ("drei " * 20_000, "cannot be said"),
+        ("\u202edrei", None),  # right-to-left override: a format character, no control character
+        ("שלום עולם", None),
+        ("drei 🎉", None),
+    ],
+)
+def test_texts_that_nobody_expects(source: Path, tmp_path: Path, text: str, reason: str | None):
+    (source / "data.jsonl").write_text(GOOD + json.dumps({"audio_path": "2.wav", "text": text}))
+    version = ingest(source, "x", GERMAN, tmp_path / "version", processes=1)
+    told = [json.loads(line)["reason"] for line in (version.folder / "rejected.jsonl").read_text().splitlines()]
+    assert len(told) == (reason is not None)
+    assert all(reason in one for one in told if reason)
