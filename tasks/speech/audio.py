@@ -126,19 +126,27 @@ def _decoded_by_ffmpeg(stream: io.FileIO, container: str, name: str) -> Recordin
         ) from error
     try:
         with av.open(stream, format=container, metadata_errors="ignore") as opened:
-            if not opened.streams.audio:
-                raise SpeechError(f"{name} holds no sound", _ADVICE, Refusal.NO_AUDIO)
-            sound = opened.streams.audio[0]
+            sound = next((stream for stream in opened.streams.audio if stream.codec_context), None)
+            if sound is None:
+                raise SpeechError(f"{name} holds no sound that can be decoded", _ADVICE, Refusal.NO_AUDIO)
             rate = _checked_rate(sound.rate, name)
-            to_float = av.AudioResampler(format="flt", layout=sound.layout, rate=rate)
-            blocks = (
-                converted.to_ndarray().reshape(-1, converted.layout.nb_channels)
-                for frame in opened.decode(sound)
-                for converted in to_float.resample(frame)
-            )
-            return Recording(_mixed(blocks, rate, name), rate)
+            return Recording(_mixed(_frames(opened.decode(sound), rate, name), rate, name), rate)
     except av.error.FFmpegError as error:
         raise SpeechError(f"{name} cannot be decoded: {error.strerror}", _ADVICE, Refusal.NO_AUDIO) from error
+
+
+def _frames(decoded: Iterable[Any], sample_rate_hz: int, name: str) -> Iterator[np.ndarray]:
+    """FFmpeg's frames as float32 blocks of shape (n, channels)."""
+    import av
+
+    to_float, first = av.AudioResampler(format="flt", rate=sample_rate_hz), None
+    for frame in decoded:
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        first = first or kind
+        if kind != first:
+            raise SpeechError(f"{name} changes from {first} to {kind} on its way", _ADVICE, Refusal.NO_AUDIO)
+        for converted in to_float.resample(frame):
+            yield converted.to_ndarray().reshape(-1, converted.layout.nb_channels)
 
 
 def _checked_rate(sample_rate_hz: int | None, name: str) -> int:

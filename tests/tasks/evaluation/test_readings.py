@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tasks.dataset.ingest import IngestOptions, ingest
+from tasks.dataset.version import read_utterances
 from tasks.evaluation.readings import compare_readings
 from tasks.voxtral.checkpoint import find_checkpoint
 from tasks.voxtral.tiny import TINY_NAME
@@ -19,6 +20,7 @@ def test_swapped_transcripts_are_found_and_right_ones_are_not(tmp_path: Path):
     manifest.write_text("\n".join(swapped))
     version = ingest(source, "digits", IngestOptions(language="en"), tmp_path / "version", processes=1)
     readings = compare_readings(find_checkpoint(TINY_NAME, None), version, tmp_path / "readings", 0.5, 8)
-    assert readings.utterances == 16
-    assert {one.text for one in readings.differing} == {wrong}
-    assert len(readings.differing) == 3
+    texts = [one.text for one in read_utterances(version)]
+    assert readings.utterances == len(texts) > 12
+    assert [one.text for one in readings.differing] == [wrong] * texts.count(wrong)
+    assert texts.count(wrong) > 1
