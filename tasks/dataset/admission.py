@@ -53,7 +53,8 @@ def _admitted(row: Row, terms: Terms, memory: Memory, told: Mapping[str | None, 
         date=row.consent_date or (before.date if before else None),
         use=row.consent_use or (before.use if before else terms.use),
     )
-    return Admitted(row.model_copy(update={"origin": names.hidden(row.origin, row.speaker)}) if names else row, agreed)
+    origin = names.hidden(row.origin, row.speaker) if names else row.origin
+    return Admitted(row if origin == row.origin else row.model_copy(update={"origin": origin}), agreed)
 
 
 def _objection(one: Admitted, terms: Terms, memory: Memory) -> str | None:

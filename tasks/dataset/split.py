@@ -17,6 +17,7 @@ from tasks.contracts import Split, Utterance
 from tasks.speech.transcript import normalised_prompt
 
 BY_SPEAKERS, BY_PROMPTS, BY_BOTH = "speakers", "prompts", "speakers and prompts"
+_OTHER = {Split.TRAIN: Split.EVAL, Split.EVAL: Split.TRAIN}
 _SPEAKERS_TO_DIVIDE = 2
 _TOLERATED_LOSS = 0.5  # of a language's training side, before its prompts are divided too
 
@@ -93,7 +94,11 @@ def split_utterances(
     if not _has_both(sides):
         empty = Split.TRAIN if Split.TRAIN not in sides else Split.EVAL
         raise DatasetError(f"No utterance is left for {empty}", "Add utterances with other speakers and other words")
-    return [u.model_copy(update={"split": side}) for u, side in zip(utterances, sides, strict=True)], rule
+    divided = [
+        utterance if utterance.split is side else utterance.model_copy(update={"split": side})  # a copy costs a kilobyte
+        for utterance, side in zip(utterances, sides, strict=True)
+    ]
+    return divided, rule
 
 
 def _known(utterances: Sequence[Utterance], before: Before | None, recordings: Mapping[str, str]) -> _Known:
@@ -195,11 +200,12 @@ def _without_leaks(sides: Sequence[Split], known: _Known) -> list[Split]:
     """Set aside what shares a speaker, prompt or recording with the other side: first what is new with what is old, then training's."""
     kept = list(sides)
     for keys in (known.units, known.prompts, known.recordings):
-        old = {side: {key for key, fixed in zip(keys, known.fixed, strict=True) if fixed is side} for side in Split}
-        kept = [
-            Split.SET_ASIDE if fixed is None and _leaks(side, key, old) else side
-            for side, key, fixed in zip(kept, keys, known.fixed, strict=True)
-        ]
+        old = {side: {key for key, fixed in zip(keys, known.fixed, strict=True) if fixed is side} for side in _OTHER}
+        if any(old.values()):
+            kept = [
+                Split.SET_ASIDE if fixed is None and side in _OTHER and key in old[_OTHER[side]] else side
+                for side, key, fixed in zip(kept, keys, known.fixed, strict=True)
+            ]
     for keys in (known.units, known.prompts, known.recordings):
         evaluated = {key for side, key in zip(kept, keys, strict=True) if side is Split.EVAL}
         kept = [
@@ -207,8 +213,3 @@ def _without_leaks(sides: Sequence[Split], known: _Known) -> list[Split]:
             for side, key, fixed in zip(kept, keys, known.fixed, strict=True)
         ]
     return kept
-
-
-def _leaks(side: Split, key: str, old: Mapping[Split, set[str]]) -> bool:
-    other = {Split.TRAIN: Split.EVAL, Split.EVAL: Split.TRAIN}.get(side)
-    return other is not None and key in old[other]

@@ -28,7 +28,7 @@ from tasks.dataset.sources import source_hash
 from tasks.dataset.speakers import Pseudonyms
 from tasks.dataset.split import split_utterances
 from tasks.dataset.version import fingerprint, open_version, read_utterances
-from tasks.speech.audio import audio_hash
+from tasks.speech.audio import audio_hash, encoded_clip
 from tasks.speech.intake import Brought
 from tests.builders.speech import voice
 
@@ -87,7 +87,9 @@ def _fill(place: _Place, utterances: int) -> None:
         heard, text = audio_hash(samples), f"this is the prompt with the number {draw.integers(_PROMPTS)}"
         path = place.source / f"{number:06d}.wav"
         path.write_bytes(samples.tobytes())
-        place.store.write(heard, samples)
+        clip = place.store.clip(heard)
+        clip.parent.mkdir(exist_ok=True)
+        clip.write_bytes(encoded_clip(samples))
         files.append(path)
         kept.append(Kept(audio_hash=heard, samples=_SAMPLES, text=text, language="en", measured=_MEASURED, warnings=()))
         lines.append(json.dumps({"audio": path.name, "text": text, "speaker": f"speaker {draw.integers(_SPEAKERS)}"}))
