@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tasks.contracts import Method
 from tasks.training import channel, ranks
 from tasks.training.footprint import Footprint, accumulation
 from tasks.training.options import TrainingOptions
@@ -21,6 +22,8 @@ from tasks.training.ranked_trainer import RankedTrainer
 from tasks.training.selection import best_evaluation, out_of_patience
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from tasks.training.validation import Validation
     from tasks.training.window_features import TowerOutputs
 
@@ -89,12 +92,28 @@ class PlannedTrainer(RankedTrainer):
     """
 
     options: TrainingOptions
+    optimizer: "Optimizer | None"
     tower: "TowerOutputs | None" = None
     validation: "Validation | None" = None
 
     def whole(self) -> AbstractContextManager[None]:
         """The model has its tower while the block runs."""
         return self.tower.in_place() if self.tower else nullcontext()
+
+    def create_optimizer(self, model: Any = None) -> "Optimizer":
+        """As transformers does; the second matrix of an adapter, which begins at zero, has a rate of its own (LoRA+)."""
+        if self.optimizer is None and self.options.method is Method.LORA:
+            from peft.optimizers import create_loraplus_optimizer
+
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, model or self.model)
+            self.optimizer = create_loraplus_optimizer(
+                model or self.model,
+                kind,
+                loraplus_lr_ratio=self.options.lora_plus_ratio,
+                loraplus_weight_decay=self.args.weight_decay,
+                **settings,
+            )
+        return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         with self.whole():

@@ -135,6 +135,7 @@ def step(model: Any, tower: "torch.nn.Module", options: TrainingOptions) -> dict
         windows = Windows((_WARM + _STEPS) * options.batch_size)
         trainer = PlannedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate, callbacks=[watch])
         trainer.remove_callback(PrinterCallback)
+        trainer.options = options
         trainer.train()
     step_s = statistics.median(watch.steps_s[_WARM:])
     period_s = (watch.ends_s[-1] - watch.ends_s[_WARM - 1]) / _STEPS
