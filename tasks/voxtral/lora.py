@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from infra.errors import ModelError
 from tasks.contracts import Checkpoint
 from tasks.voxtral.dropout import quicken_dropout
+from tasks.voxtral.fused_adapters import fuse_adapters
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -61,6 +62,7 @@ def add_adapters(
     )
     check_adapters(adapted)
     quicken_dropout(adapted)
+    fuse_adapters(adapted)
     return adapted
 
 
@@ -96,6 +98,7 @@ def go_on_from(
             raise ModelError(f"{adapter.name} was trained with {option}={found}, {option} is {wanted}", f"Set {option}={found}")
     check_adapters(adapted)
     quicken_dropout(adapted)
+    fuse_adapters(adapted)
     return adapted
 
 
