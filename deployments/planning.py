@@ -32,7 +32,14 @@ def plan_training(dataset: "DatasetVersion", training: "Training", replay: Seque
     spec = TrainingSpec(folder=folder, base=base, dataset=dataset, replay=tuple(replay), options=training.options)
     with warnings.catch_warnings(action="ignore"):  # libraries that tell each other what they deprecate
         told = forecast(spec)
-    print_forecast(told, training.options, f"{dataset.name} on {base.label}", Console())
+    console = Console()
+    print_forecast(told, training.options, f"{dataset.name} on {base.label}", console)
+    if settings().accelerate:
+        console.print(
+            f"All of it is of one process with the whole model: what VOXFACTORY_ACCELERATE={settings().accelerate} makes of it, times, "
+            "memory and each process's share of a step, is not in it.",
+            highlight=False,
+        )
 
 
 def print_forecast(told: "Forecast", options: "TrainingOptions", title: str, console: Console) -> None:

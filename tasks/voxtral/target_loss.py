@@ -4,6 +4,8 @@ With 131,072 tokens, the float32 logits of one position take half a megabyte. As
 al. 2024, arXiv:2410.10989), the gradient at a chunk's logits is computed along with its loss, multiplied into what flows back, and
 forgotten; the backward pass only scales. The price: the loss cannot be differentiated twice, and the gradients are computed even if
 nobody asks for them, except under no_grad.
+
+Liger's own kernel is not used: it computes every position that it is given, learned from or not, and it needs Triton, hence a GPU.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,8 @@
 Throughput (audio seconds a second, features included, over three epochs) and peak memory on a Voxtral of real proportions; accuracy on
 spoken numbers with voxfactory-tiny. Both sides run on the same data in the same run, one after the other, each in a process of its own:
 
-- speedup_exact: clips of at most 5 s, no packing, the same rows, updates and losses; memory_ratio and step_overhead come from it, too.
+- speedup_exact: clips of at most 5 s, no packing, the same rows, updates and losses; memory_ratio comes from it, too, and step_overhead:
+  the share of a step that is spent outside of the forward and backward pass, the optimizer's own time included.
 - speedup_long: the same for clips of 10 to 15 s.
 - speedup_packed: the short clips, in shared windows in every epoch.
 - time_to_wer: the recipe's time to its best held-out WER over the engine's to the same; wer_p_worse: the bootstrap probability that

@@ -35,7 +35,7 @@ class Watch(TrainerCallback):
         self.spent_s += seconds
 
     def in_model(self, seconds: float) -> None:
-        """Count the time of a forward and backward pass, or of the optimizer."""
+        """Count the time of a forward and backward pass; the optimizer's counts as outside."""
         self._model_s += seconds
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
