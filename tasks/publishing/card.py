@@ -31,8 +31,8 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _STANDARD_WINDOW_S = 30
 _JOULES_A_KWH = 3.6e6
 _LORA_ONLY = (
-    *("lora_rank", "lora_alpha", "lora_dropout", "lora_plus_ratio", "lora_rank_stabilised", "lora_dora", "quantise_base"),
-    "train_projector",
+    *("lora_rank", "lora_alpha", "lora_dropout", "lora_plus_ratio", "lora_average", "lora_rank_stabilised", "lora_dora"),
+    *("quantise_base", "train_projector"),
 )
 _FULL_ONLY = ("freeze_audio_tower",)
 

@@ -70,7 +70,7 @@ def memory_of(shape: Shape, options: TrainingOptions, batch: Batch, on_gpu: bool
     return Memory(
         weights=_weights_bytes(shape, options, on_gpu),
         gradients=_FLOAT32_BYTES * trained,
-        optimizer=_OPTIMIZER_BYTES[options.optimizer] * trained,
+        optimizer=(_OPTIMIZER_BYTES[options.optimizer] + (_FLOAT32_BYTES if options.averages else 0)) * trained,
         activations=during_forward + _activations_bytes(shape, options, batch, on_gpu, recompute),
     )
 

@@ -28,6 +28,12 @@ class TrainingOptions(Contract):
     lora_plus_ratio: float = Field(
         4.0, ge=1, description="LoRA+: the adapters' second matrix learns at so many times learning_rate; 1: as the first."
     )
+    lora_average: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="Validated and kept is a running mean of the adapters, in which a step counts so much of the next; 0: the last.",
+    )
     lora_rank_stabilised: bool = Field(
         False, description="Scale by alpha / sqrt(rank) instead of alpha / rank: high ranks learn more (rsLoRA)."
     )
@@ -118,6 +124,11 @@ class TrainingOptions(Contract):
                 "set cache=mel or cache=off, or unset spec_augment",
             ),
         )
+
+    @property
+    def averages(self) -> bool:
+        """Whether a mean of the trained weights is kept."""
+        return self.method is Method.LORA and self.lora_average > 0
 
     @property
     def needs_bitsandbytes(self) -> bool:

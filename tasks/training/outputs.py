@@ -40,6 +40,7 @@ _NOT_PUBLISHED = (
     "rng_state",
     "trainer_state",
     "training_args",
+    "trained",
     "complete",
     "README",
 )

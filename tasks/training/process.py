@@ -88,6 +88,11 @@ def refuse_what_cannot_work(spec: TrainingSpec) -> None:
             "VOXFACTORY_ACCELERATE=fsdp divides the weights, and quantise_base=True keeps them in 4 bits, which it cannot divide",
             "Set VOXFACTORY_ACCELERATE=ddp, or unset quantise_base",
         )
+    if ranks.are_sharded() and spec.options.averages:
+        raise TrainingError(
+            f"VOXFACTORY_ACCELERATE=fsdp divides the weights, and lora_average={spec.options.lora_average:g} keeps a whole copy",
+            "Set lora_average=0",
+        )
     if spec.options.needs_bitsandbytes:
         _refuse_without_bitsandbytes(spec.options)
 
@@ -132,6 +137,7 @@ def _train(spec: TrainingSpec) -> channel.Message:
     from transformers import PrinterCallback, set_seed
 
     from tasks.training.augmentation import is_changed
+    from tasks.training.average import Average
     from tasks.training.energy import KeepMeter, Meter, find_counters
     from tasks.training.examples import PlannedExamples, collate
     from tasks.training.filled import FilledUp, collate_filled
@@ -199,16 +205,23 @@ def _train(spec: TrainingSpec) -> channel.Message:
     if ranks.any_of(stop.stopped()):
         meter.write()
         return channel.Stopped(step=step_of(resumed) if resumed else 0)
+    average = Average(model, options.lora_average) if options.averages else None
     trainer = PlannedTrainer(
         model=model,
         args=training_arguments(spec.folder, options, steps, default_device().type == "cuda", fitting),
         train_dataset=FilledUp(PlannedExamples(rows, utterances, heard, prompt), fitting.rows),
         eval_dataset=FilledUp(PlannedExamples(plan.validation, utterances, features, prompt), fitting.rows),
         data_collator=collate_filled(collate),
-        callbacks=[stop, Report(), KeepMeter(meter), *([Track(durations_s, rows_a_step, tracker)] if first else [])],
+        callbacks=[
+            stop,
+            *([average] if average else []),
+            Report(),
+            KeepMeter(meter),
+            *([Track(durations_s, rows_a_step, tracker)] if first else []),
+        ],
     )
     trainer.remove_callback(PrinterCallback)  # training.log and trainer_state.json hold it; the parent may be gone
-    trainer.options, trainer.tower = options, tower
+    trainer.options, trainer.tower, trainer.average = options, tower, average
     if options.best_by == "wer":
         trainer.validation = Validation(plan.validation, utterances, features, prompt, fitting.rows)
     result = _fit(trainer, resumed, fitting)

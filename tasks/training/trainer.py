@@ -24,6 +24,7 @@ from tasks.training.selection import best_evaluation, out_of_patience
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from tasks.training.average import Average
     from tasks.training.validation import Validation
     from tasks.training.window_features import TowerOutputs
 
@@ -88,17 +89,23 @@ class Report(TrainerCallback):
 class PlannedTrainer(RankedTrainer):
     """A Trainer that takes the rows in the order of the plan, for a model whose audio tower may be taken out.
 
-    `validation` gives the WER of every evaluation; without it, the loss picks the best model. How often it evaluates changes no weight.
+    `average` is what is evaluated and saved, where there is one. `validation` gives the WER of every evaluation; without it, the loss
+    picks the best model. How often it evaluates changes no weight.
     """
 
     options: TrainingOptions
     optimizer: "Optimizer | None"
     tower: "TowerOutputs | None" = None
+    average: "Average | None" = None
     validation: "Validation | None" = None
 
     def whole(self) -> AbstractContextManager[None]:
         """The model has its tower while the block runs."""
         return self.tower.in_place() if self.tower else nullcontext()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has the weights that are kept while the block runs."""
+        return self.average.in_place() if self.average else nullcontext()
 
     def create_optimizer(self, model: Any = None) -> "Optimizer":
         """As transformers does; the second matrix of an adapter, which begins at zero, has a rate of its own (LoRA+)."""
@@ -116,14 +123,15 @@ class PlannedTrainer(RankedTrainer):
         return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        with self.whole():
+        with self.whole(), self.averaged():
             super()._save(output_dir, state_dict)
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
         """Evaluate; the random state stays as it was, from which reading the data draws."""
         import torch
 
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices), self.averaged():
             return super().evaluate(*arguments, **named)
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
@@ -157,6 +165,8 @@ class PlannedTrainer(RankedTrainer):
         """
         if (Path(resume_from_checkpoint) / "adapter_config.json").is_file() or self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if self.average:
+                self.average.go_on_from(Path(resume_from_checkpoint))
             return
         restored = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
         with self.whole():

@@ -214,7 +214,9 @@ def test_where_there_is_no_gpu_a_configuration_for_gpus_is_refused(
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("method", [{"best_by": "wer"}, {"best_by": "loss", "quantise_base": True}])
+@pytest.mark.parametrize(
+    "method", [{"best_by": "wer"}, {"best_by": "loss", "quantise_base": True}, {"best_by": "loss", "lora_average": 0.9}]
+)
 def test_what_divided_weights_cannot_do_is_refused(
     method: dict[str, object], tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -230,6 +230,9 @@ def test_lora_saves_an_adapter_that_names_its_base_and_no_path(lora_report: Eval
     adapter = (checkpoint.folder / "adapter_config.json").read_text()
     assert json.loads(adapter)["base_model_name_or_path"] == "voxfactory-tiny"
     assert str(checkpoint.folder) not in adapter
+    last = lora_report.model.folder / f"checkpoint-{lora_report.model.steps}" / "trained.safetensors"
+    assert last.is_file()
+    assert not list(lora_report.model.folder.glob("*-model/trained*")), "what a training goes on with is not published"
 
 
 def test_a_warm_start_has_the_weights_of_the_adapter_and_trains_nothing_else(lora_report: EvaluationReport, tiny: Checkpoint):
