@@ -1,6 +1,7 @@
 """How soon, and how well, voxfactory-tiny learns German digits: the recipe against the engine, both with adapters.
 
-Each has the batch size and the learning rate that suit it; all else that both know is equal. Both are judged on the same voices that neither heard, by evaluation's own transcription and error rates.
+Each has the batch size and the learning rate that suit it; all else that both know is equal. Both are judged on the same voices that
+neither heard, by evaluation's own transcription and error rates.
 """
 
 import shutil
