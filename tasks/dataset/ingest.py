@@ -166,9 +166,8 @@ def _sides(
     """The sides to keep. Speakers are divided by their names, so that equal data are divided alike in every home."""
     if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
         return None
-    names = {one.speaker: one.name for one in agreed if one.name}
-    named = [one.model_copy(update={"speaker": names.get(one.speaker, one.speaker)}) for one in before]
-    return division_before(named, parent.split_rule)
+    names = {one.speaker: one.name for one in agreed if one.name and one.speaker}
+    return division_before(before, parent.split_rule, names)
 
 
 def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.errors import DatasetError
 from infra.storage import content_hash
@@ -31,18 +31,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
 
-class Row(Contract):
+class Row(NamedTuple):
     """One utterance as its source gives it: a file that may not decode, a text that may not be clean."""
 
     audio_path: Path
     text: str
+    origin: str  # where it stands in the source, for the rejects file
     language: str | None = None
     speaker: str | None = None
     split: str | None = None  # as its source divides it: ingestion divides by itself, a leakage report compares
     consent: str | None = None  # what the speaker agreed to, in words
     consent_date: str | None = None
     consent_use: str | None = None
-    origin: str  # where it stands in the source, for the rejects file
 
 
 class Reject(Contract):
