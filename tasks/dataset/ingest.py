@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pydantic import Field, field_validator
 
 from infra.errors import DatasetError
+from infra.processes import without_cycle_search
 from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
 from tasks.dataset.admission import NOT_RECORDED, Terms, admit
@@ -79,8 +80,8 @@ def ingest(
         WorkerLost: a worker process was killed.
 
     """
-    before = read_utterances(parent) if parent else []
-    with new_folder(folder) as unfinished:
+    with without_cycle_search(), new_folder(folder) as unfinished:
+        before = read_utterances(parent) if parent else []
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
         remembered = memory or Memory(ClipStore(own))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.errors import DatasetError
+from infra.processes import without_cycle_search
 from infra.storage import content_hash
 from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import AUDIO_SUFFIXES
@@ -110,13 +111,14 @@ def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | 
     Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another. `hashes` gives those
     of files, and None for what cannot be read: a `ClipStore` does.
     """
-    rows, rejects = read_source(source)
-    clips = hashes([row.audio_path for row in rows])
-    described = [
-        [row.text, row.language, row.speaker, clip, row.consent, row.consent_date, row.consent_use]
-        for row, clip in zip(rows, clips, strict=True)
-    ]
-    return content_hash(described, [reject.reason for reject in rejects])
+    with without_cycle_search():
+        rows, rejects = read_source(source)
+        clips = hashes([row.audio_path for row in rows])
+        described = [
+            [row.text, row.language, row.speaker, clip, row.consent, row.consent_date, row.consent_use]
+            for row, clip in zip(rows, clips, strict=True)
+        ]
+        return content_hash(described, [reject.reason for reject in rejects])
 
 
 def _manifests(folder: Path) -> list[Path]:
