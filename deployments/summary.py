@@ -1,7 +1,6 @@
 """What a person reads when the factory is done."""
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,10 +76,9 @@ def print_result(result: FactoryResult) -> None:
 
 def told_of_dataset(dataset: DatasetVersion) -> list[str]:
     """How many inputs were refused and for what, and how many utterances were kept with a warning of what."""
-    from tasks.dataset.version import read_rejects, read_utterances
+    from tasks.dataset.version import refused_and_warned
 
-    refused = Counter(str(reject.kind) for reject in read_rejects(dataset))
-    warned = Counter(kind for utterance in read_utterances(dataset) for kind in utterance.warned_of)
+    refused, warned = refused_and_warned(dataset)
     named = {f"  refused, with reasons in {shown(dataset.folder / 'rejected.jsonl')}": refused, "  kept with a warning": warned}
     return [
         f"{what}: {', '.join(f'{n} {kind}' for kind, n in counted.most_common())}" for what, counted in named.items() if counted

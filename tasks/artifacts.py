@@ -9,7 +9,7 @@ import logging
 import shlex
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,16 @@ def _described(progress: Progress) -> str:
     return f"{progress.stage}: {progress.done} of {progress.total} {progress.note}".strip()
 
 
-def show_dataset(dataset: DatasetVersion) -> None:
-    """What is in a dataset version."""
+def show_dataset(dataset: DatasetVersion, refused: Mapping[str, int], warned: Mapping[str, int]) -> None:
+    """What is in a dataset version, and how many inputs were refused, or kept with a warning, by kind."""
+    by_kind = [{"what": f"refused: {kind}", "value": f"{number} inputs"} for kind, number in refused.items()]
+    by_kind += [{"what": f"odd: {kind}", "value": f"{number} utterances"} for kind, number in warned.items()]
     rows = [
         {"what": "to train on", "value": f"{dataset.train_utterances} utterances"},
         {"what": "held out", "value": f"{dataset.eval_utterances} utterances"},
         {"what": "set aside", "value": f"{dataset.set_aside_utterances} utterances"},
         {"what": "refused", "value": f"{dataset.rejected} inputs: {dataset.folder / 'rejected.jsonl'}"},
+        *by_kind,
         {"what": "length", "value": f"{dataset.hours:.2f} h"},
         {"what": "speakers", "value": str(dataset.speakers)},
         {"what": "languages", "value": ", ".join(dataset.languages)},

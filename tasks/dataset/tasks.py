@@ -17,6 +17,7 @@ from tasks.dataset.home import memory_of
 from tasks.dataset.ingest import IngestOptions, brought_hash, dataset_address, ingest
 from tasks.dataset.news import Retraining, find_news
 from tasks.dataset.sources import source_hash
+from tasks.dataset.version import refused_and_warned
 from tasks.events import dataset_updated, recordings_saved
 from tasks.lineage import dataset_made
 from tasks.retrying import HUB_WAITS_S, retried_after
@@ -67,7 +68,7 @@ def ingest_source(
     folder = _datasets.folder(content=content, name=name, options=options, parent=parent)
     with progress_shown():
         dataset = ingest(source, name, options, folder, settings().processes, memory_of(settings()), parent)
-    show_dataset(dataset)
+    show_dataset(dataset, *refused_and_warned(dataset))
     dataset_made(dataset, content)
     if not source.resolve().is_relative_to(settings().folder("sources")):  # what came from a Hub was told of as that
         recordings_saved(dataset.name, dataset.fingerprint)

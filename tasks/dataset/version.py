@@ -5,6 +5,7 @@ whatever order it came.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def read_rejects(version: DatasetVersion) -> list[Reject]:
     """What was refused, in the order of rejected.jsonl."""
     with (version.folder / "rejected.jsonl").open(encoding="utf-8") as lines:
         return [Reject.model_validate_json(line) for line in lines]
+
+
+def refused_and_warned(version: DatasetVersion) -> tuple[Counter[str], Counter[str]]:
+    """How many inputs were refused, and how many utterances were kept with a warning, by kind."""
+    refused = Counter(str(reject.kind) for reject in read_rejects(version))
+    warned = Counter(kind for utterance in read_utterances(version) for kind in utterance.warned_of)
+    return refused, warned
 
 
 def _lines(values: Iterable[Contract]) -> str:
