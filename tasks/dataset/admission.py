@@ -54,7 +54,7 @@ def _admitted(row: Row, terms: Terms, memory: Memory, told: Mapping[str | None, 
         use=row.consent_use or (before.use if before else terms.use),
     )
     origin = names.hidden(row.origin, row.speaker) if names else row.origin
-    return Admitted(row if origin == row.origin else row.model_copy(update={"origin": origin}), agreed)
+    return Admitted(row if origin == row.origin else row._replace(origin=origin), agreed)
 
 
 def _objection(one: Admitted, terms: Terms, memory: Memory) -> str | None:

@@ -20,6 +20,7 @@ from tasks.speech.transcript import normalised_prompt
 _BATCH_CLIPS = 20_000  # whose words are held in memory: 40 MB
 _QUERY_CLIPS = 2_000
 _COMMON = 200  # places of a word
+_LOW_BITS = 0xFFFF
 
 
 class _Words(NamedTuple):
@@ -45,8 +46,11 @@ def near_pairs(prints: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray
     names, other_names = list(prints), list(prints if others is None else others)
     compared = list((prints if others is None else others).values())
     own = list(prints.values())
+    index = _sorted(_words(own, None))
+    known = np.zeros(_LOW_BITS + 1, bool)
+    known[index.words & _LOW_BITS] = True
     found: set[tuple[int, int]] = set()
-    for one, other, shift in _candidates(_sorted(_words(own)), _words(compared)):
+    for one, other, shift in _candidates(index, _words(compared, known)):
         if others is None and one >= other:
             continue
         if (one, other) not in found and any(likeness(own[one], compared[other], shift + near).same for near in (0, -1, 1)):
@@ -54,13 +58,16 @@ def near_pairs(prints: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray
     return ((names[one], other_names[other]) for one, other in sorted(found))
 
 
-def _words(prints: Sequence[np.ndarray]) -> _Words:
-    sizes = [len(words) for words in prints]
+def _words(prints: Sequence[np.ndarray], known: np.ndarray | None) -> _Words:
+    """The words in which something is heard; of all those only what may be `known`, by its low bits: most is not."""
+    ends = np.cumsum([0, *(len(words) for words in prints)])
     words = np.concatenate([*prints, np.zeros(0, np.uint32)])
-    clips = np.repeat(np.arange(len(prints), dtype=np.int32), sizes)
-    frames = np.concatenate([*(np.arange(size, dtype=np.int32) for size in sizes), np.zeros(0, np.int32)])
-    heard = words != 0
-    return _Words(words[heard], clips[heard], frames[heard])
+    wanted = words != 0
+    if known is not None:
+        wanted &= known[words & _LOW_BITS]
+    places = np.flatnonzero(wanted)
+    clips = np.searchsorted(ends, places, "right") - 1
+    return _Words(words[places], clips.astype(np.int32), (places - ends[clips]).astype(np.int32))
 
 
 def _sorted(found: _Words) -> _Words:

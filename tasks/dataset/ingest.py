@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pydantic import Field, field_validator
 
 from infra.errors import DatasetError
+from infra.processes import without_cycle_search
 from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
 from tasks.dataset.admission import NOT_RECORDED, Terms, admit
@@ -79,8 +80,8 @@ def ingest(
         WorkerLost: a worker process was killed.
 
     """
-    before = read_utterances(parent) if parent else []
-    with new_folder(folder) as unfinished:
+    with without_cycle_search(), new_folder(folder) as unfinished:
+        before = read_utterances(parent) if parent else []
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
         remembered = memory or Memory(ClipStore(own))
@@ -166,9 +167,8 @@ def _sides(
     """The sides to keep. Speakers are divided by their names, so that equal data are divided alike in every home."""
     if parent is None or (parent.seed, parent.eval_share) != (options.seed, options.eval_share):
         return None
-    names = {one.speaker: one.name for one in agreed if one.name}
-    named = [one.model_copy(update={"speaker": names.get(one.speaker, one.speaker)}) for one in before]
-    return division_before(named, parent.split_rule)
+    names = {one.speaker: one.name for one in agreed if one.name and one.speaker}
+    return division_before(before, parent.split_rule, names)
 
 
 def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:

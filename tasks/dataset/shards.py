@@ -26,6 +26,7 @@ from tasks.speech.sound_print import PRINT_VERSION, sound_print
 from tasks.speech.transcript import has_words
 
 _SHARD_CLIPS = 64
+_SHARDS_ALONE = 2  # are done before another process has begun
 _CHANGED = "The file changed while it was read"
 
 
@@ -117,7 +118,7 @@ def _processed(wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, proces
 
 
 def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
-    if workers <= 1:
+    if workers <= 1 or len(shards) <= _SHARDS_ALONE:
         yield from map(_process_shard, shards)
         return
     with worker_pool(workers) as pool:

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.errors import DatasetError
+from infra.processes import without_cycle_search
 from infra.storage import content_hash
 from tasks.contracts import Contract, Refusal
 from tasks.speech.audio import AUDIO_SUFFIXES
@@ -31,18 +32,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
 
-class Row(Contract):
+class Row(NamedTuple):
     """One utterance as its source gives it: a file that may not decode, a text that may not be clean."""
 
     audio_path: Path
     text: str
+    origin: str  # where it stands in the source, for the rejects file
     language: str | None = None
     speaker: str | None = None
     split: str | None = None  # as its source divides it: ingestion divides by itself, a leakage report compares
     consent: str | None = None  # what the speaker agreed to, in words
     consent_date: str | None = None
     consent_use: str | None = None
-    origin: str  # where it stands in the source, for the rejects file
 
 
 class Reject(Contract):
@@ -110,13 +111,14 @@ def source_hash(source: Path, hashes: Callable[[Sequence[Path]], Sequence[str | 
     Paths do not count: the same clips and texts elsewhere have the same hash, and one changed byte has another. `hashes` gives those
     of files, and None for what cannot be read: a `ClipStore` does.
     """
-    rows, rejects = read_source(source)
-    clips = hashes([row.audio_path for row in rows])
-    described = [
-        [row.text, row.language, row.speaker, clip, row.consent, row.consent_date, row.consent_use]
-        for row, clip in zip(rows, clips, strict=True)
-    ]
-    return content_hash(described, [reject.reason for reject in rejects])
+    with without_cycle_search():
+        rows, rejects = read_source(source)
+        clips = hashes([row.audio_path for row in rows])
+        described = [
+            [row.text, row.language, row.speaker, clip, row.consent, row.consent_date, row.consent_use]
+            for row, clip in zip(rows, clips, strict=True)
+        ]
+        return content_hash(described, [reject.reason for reject in rejects])
 
 
 def _manifests(folder: Path) -> list[Path]:

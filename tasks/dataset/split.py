@@ -42,12 +42,14 @@ class _Known(NamedTuple):
     fixed: list[Split | None]
 
 
-def division_before(utterances: Iterable[Utterance], rule: str) -> Before:
-    """The sides of a version, to be kept in the next one."""
+def division_before(utterances: Iterable[Utterance], rule: str, names: Mapping[str, str] | None = None) -> Before:
+    """The sides of a version, to be kept in the next one; its speakers under their names, where these are given by pseudonym."""
+    names = names or {}
     before = Before(rule, {}, {}, {}, {})
     sides: tuple[dict[str, Split], ...] = ({}, {}, {}, {})
     for one in utterances:
-        for of, key in zip(sides, (one.id, one.speaker, _prompt(one), one.audio_hash), strict=True):
+        who = names.get(one.speaker, one.speaker) if one.speaker else None
+        for of, key in zip(sides, (one.id, who, _prompt(one), one.audio_hash), strict=True):
             if key is not None and (of is sides[0] or one.split is not Split.SET_ASIDE):
                 of[key] = one.split
     return before._replace(utterances=sides[0], speakers=sides[1], prompts=sides[2], recordings=sides[3])

@@ -111,10 +111,10 @@ def test_a_killed_worker_of_ingestion_is_started_again(tmp_path: Path, monkeypat
     monkeypatch.setenv("VOXFACTORY_PROCESSES", "2")
     settings.cache_clear()
     with killed_once("popen_loky") as killed:
-        state = ingest(a_source(tmp_path / "source", clips=70), return_state=True)
+        state = ingest(a_source(tmp_path / "source", clips=130), return_state=True)
     assert killed
     version = state.result()
-    assert (version.train_utterances + version.eval_utterances, version.rejected) == (70, 0)
+    assert (version.train_utterances + version.eval_utterances, version.rejected) == (130, 0)
     assert attempts(state) == {"read source": 1, "ingest": 2}
 
 
