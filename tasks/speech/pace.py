@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from tasks.contracts import Utterance
+from tasks.contracts import Measurements, Utterance
 from tasks.speech.checks import Check
-from tasks.speech.measure import spoken_letters
 
 _LEAST_LETTERS, _LEAST_S = 20, 1.5  # in shorter texts, or less speech, one pause makes all the difference
 _LEAST_UTTERANCES = 20  # of a speaker, or else of the language, to know what is usual
@@ -23,7 +22,7 @@ def with_unusual_paces(utterances: Sequence[Utterance]) -> list[Utterance]:
 def _medians(named: Iterable[tuple[str, Utterance]]) -> dict[str, float]:
     paces = defaultdict(list)
     for name, utterance in named:
-        if utterance.measured and utterance.measured.speech_s > 0 and spoken_letters(utterance.text) >= _LEAST_LETTERS:
+        if utterance.measured and _letters(utterance.measured) >= _LEAST_LETTERS:
             paces[name].append(utterance.measured.characters_per_s)
     return {name: median(found) for name, found in paces.items() if len(found) >= _LEAST_UTTERANCES}
 
@@ -32,8 +31,13 @@ def _warned(utterance: Utterance, usual: float | None) -> Utterance:
     measured = utterance.measured
     if usual is None or measured is None or not measured.speech_s:
         return utterance
-    telling = measured.speech_s >= _LEAST_S or spoken_letters(utterance.text) >= _LEAST_LETTERS
+    telling = measured.speech_s >= _LEAST_S or _letters(measured) >= _LEAST_LETTERS
     if not telling or usual / _UNUSUAL <= measured.characters_per_s <= usual * _UNUSUAL:
         return utterance
     warning = f"{Check.PACE}: {measured.characters_per_s:.0f} letters a second of speech, {usual:.0f} are usual here"
     return utterance.model_copy(update={"warnings": (*utterance.warnings, warning)})
+
+
+def _letters(measured: Measurements) -> float:
+    """About how many are spoken; none where there is no speech."""
+    return measured.characters_per_s * measured.speech_s
