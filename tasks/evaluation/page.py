@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.storage import write_text
-from tasks.contracts import Score, Utterance
+from tasks.contracts import Interval, Score, Utterance
 from tasks.evaluation.differences import Segment, aligned, by_length, by_speaker, confusions
 from tasks.speech.error_rates import ErrorCounts
 
@@ -59,6 +59,7 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
     figure = base64.b64encode((folder / "wer.png").read_bytes()).decode()
     page = template.render(
         told=told,
+        lead=[(score, _verdict(score.wer_change)) for score in told.scores if score.language == "all"],
         figure=f"data:image/png;base64,{figure}",
         speakers=by_speaker(target.utterances, target.base, target.tuned)[:_SPEAKERS],
         lengths=by_length(target.utterances, target.base, target.tuned),
@@ -68,6 +69,15 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
         points=lambda rate: f"{100 * rate:+.1f}",
     )
     return write_text(folder / "report.html", page)
+
+
+def _verdict(change: Interval) -> str:
+    """What the interval of the change of WER says, in words."""
+    if change.high < 0:
+        return "better, beyond what chance explains"
+    if change.low > 0:
+        return "worse, beyond what chance explains"
+    return "a difference that may be chance"
 
 
 def _confused(target: Judged) -> list[dict[str, Any]]:
