@@ -5,7 +5,7 @@ from prefect import flow
 from flows.dispatch import hand_over, look_for_errand
 from flows.references import Dataset, Model
 from tasks.contracts import Duel, EvaluationReport
-from tasks.evaluation.tasks import compare_checkpoints, compare_models, transcribe
+from tasks.evaluation.tasks import compare_checkpoints, compare_models, hear_silence, transcribe
 from tasks.voxtral.tasks import resolve_named
 
 
@@ -23,7 +23,11 @@ def evaluate(
         )
         for version in (dataset, *guards)
     ]
-    return hand_over(compare_models(model, dataset, guards, heard, rival))
+    silence = (
+        hear_silence(before, dataset.languages[0], batch_size),
+        hear_silence(model.checkpoint, dataset.languages[0], batch_size),
+    )
+    return hand_over(compare_models(model, dataset, guards, heard, silence, rival))
 
 
 @flow(name="compare", flow_run_name="{first} and {second} on {dataset.name}")

@@ -191,12 +191,13 @@ class Interval(Contract):
 
 
 class Errors(Contract):
-    """What one model did in one set: errors of words by kind, and outputs that did not end by themselves."""
+    """What one model did in one set: errors of words by kind, outputs that did not end by themselves, and that ran in circles."""
 
     substitutions: int
     deletions: int
     insertions: int
     endless: int
+    loops: int = 0
 
 
 class Score(Contract):
@@ -215,6 +216,20 @@ class Score(Contract):
     cer_tuned: float
     errors_base: Errors
     errors_tuned: Errors
+
+
+class Silence(Contract):
+    """What both models wrote where nobody speaks: words that they made up."""
+
+    clips: int
+    seconds: float
+    words_base: int
+    words_tuned: int
+
+    @property
+    def more_a_minute(self) -> float:
+        """How many words more the tuned model writes in a minute."""
+        return (self.words_tuned - self.words_base) * 60 / self.seconds
 
 
 class Example(Contract):
@@ -238,6 +253,7 @@ class EvaluationReport(Contract):
     guards: tuple[DatasetVersion, ...]
     rival: str | None = None  # what stands as `base` in every score, if it is not the model's own base
     scores: tuple[Score, ...]  # one a set, language "all", and one a language where a set has several
+    silence: Silence | None = None  # None: of a version that did not listen to it
     examples: tuple[Example, ...]
 
     @property

@@ -22,6 +22,7 @@ class Happened(StrEnum):
 
     DATASET_UPDATED = "voxfactory.dataset.updated"
     MODEL_PUBLISHED = "voxfactory.model.published"
+    MODEL_PASSED = "voxfactory.model.passed"
     MODEL_REJECTED = "voxfactory.model.rejected"
     SPACE_DEPLOYED = "voxfactory.space.deployed"
     SPACE_ROLLED_BACK = "voxfactory.space.rolled-back"
@@ -82,6 +83,11 @@ def model_published(repository: str, revision: str, tag: str, payload: dict[str,
 def model_rejected(name: str, reasons: tuple[str, ...], payload: dict[str, Any]) -> None:
     """The gate let a model not through."""
     announce(Happened.MODEL_REJECTED, f"voxfactory.model.{name}", name, {"reasons": list(reasons)} | payload)
+
+
+def model_passed(name: str, reasons: tuple[str, ...], payload: dict[str, Any]) -> None:
+    """The gate, or a person, let a model through."""
+    announce(Happened.MODEL_PASSED, f"voxfactory.model.{name}", name, {"reasons": list(reasons)} | payload)
 
 
 def space_deployed(repository: str, payload: dict[str, Any]) -> None:

@@ -5,15 +5,29 @@ from pathlib import Path
 
 from infra.errors import EvaluationError
 from infra.storage import readable, write_json
-from tasks.contracts import DatasetVersion, Duel, Errors, EvaluationReport, Example, Score, Split, TrainedModel, Utterance
+from tasks.contracts import (
+    DatasetVersion,
+    Duel,
+    Errors,
+    EvaluationReport,
+    Example,
+    Score,
+    Silence,
+    Split,
+    TrainedModel,
+    Utterance,
+)
 from tasks.dataset.version import read_utterances
 from tasks.evaluation.figures import draw_scores
 from tasks.evaluation.intervals import wer_rates
+from tasks.evaluation.loops import is_loop
 from tasks.evaluation.page import Judged, Told, write_page
 from tasks.evaluation.transcribe import Hypothesis, read_hypotheses
-from tasks.speech.error_rates import ErrorCounts, count_errors
+from tasks.speech.audio import duration_s
+from tasks.speech.error_rates import ErrorCounts, count_errors, normalise
+from tasks.speech.nothing import nothing_said
 
-COMPARE_VERSION = 2
+COMPARE_VERSION = 3
 _EXAMPLES_A_SET = 8
 _DIFFERING_A_SET = 3
 
@@ -29,9 +43,24 @@ class HeardSet:
 
 
 def compare(
-    model: TrainedModel, target: HeardSet, guards: Sequence[HeardSet], folder: Path, seed: int, rival: str | None = None
+    model: TrainedModel,
+    target: HeardSet,
+    guards: Sequence[HeardSet],
+    folder: Path,
+    seed: int,
+    rival: str | None = None,
+    silence: tuple[Path, Path] | None = None,
 ) -> EvaluationReport:
-    """Score every set; report.json, eval_results.json, wer.png and report.html go into `folder`; `rival` stands for the base.
+    """Score every set; report.json, eval_results.json, wer.png and report.html go into `folder`.
+
+    Args:
+        model: what was trained.
+        target: as it and its base heard what it was trained for.
+        guards: the same for what it may not forget.
+        folder: where the files go; it exists.
+        seed: of the draws for the intervals.
+        rival: what stands for the base, if it is not the model's own.
+        silence: what both wrote where nobody speaks.
 
     Raises:
         EvaluationError: two sets have the same name.
@@ -49,15 +78,15 @@ def compare(
         guards=tuple(heard.dataset for heard in guards),
         rival=rival,
         scores=tuple(scores),
+        silence=_silence(*silence) if silence else None,
         examples=tuple(examples),
     )
     write_json(folder / "report.json", report)
     write_json(folder / "eval_results.json", {"target": report.dataset.name, "scores": [score.model_dump() for score in scores]})
     draw_scores(scores, rival or "base", "fine-tuned", folder / "wer.png")
     explained = f"The second was fine-tuned from {model.base.label}."
-    write_page(
-        Told(rival or model.base.label, "the fine-tuned model", explained, scores, target.dataset.name), _judged(target), folder
-    )
+    told = Told(rival or model.base.label, "the fine-tuned model", explained, scores, target.dataset.name, report.silence)
+    write_page(told, _judged(target), folder)
     return report
 
 
@@ -113,8 +142,8 @@ def _score(heard: HeardSet, name: str, language: str, utterances: Sequence[Utter
         p_better=rates.p_better,
         cer_base=base.cer,
         cer_tuned=tuned.cer,
-        errors_base=_errors(base, heard_base),
-        errors_tuned=_errors(tuned, heard_tuned),
+        errors_base=_errors(base, heard_base, references),
+        errors_tuned=_errors(tuned, heard_tuned, references),
     )
 
 
@@ -126,12 +155,22 @@ def _judged(heard: HeardSet) -> Judged:
     )
 
 
-def _errors(counts: ErrorCounts, hypotheses: Sequence[Hypothesis]) -> Errors:
+def _silence(base: Path, tuned: Path) -> Silence:
+    words_base, words_tuned = (
+        sum(len(normalise(one.text).split()) for one in read_hypotheses(path).values()) for path in (base, tuned)
+    )
+    clips = nothing_said()
+    seconds = sum(duration_s(clip.samples) for clip in clips)
+    return Silence(clips=len(clips), seconds=seconds, words_base=words_base, words_tuned=words_tuned)
+
+
+def _errors(counts: ErrorCounts, hypotheses: Sequence[Hypothesis], references: Sequence[str]) -> Errors:
     return Errors(
         substitutions=int(counts.substitutions.sum()),
         deletions=int(counts.deletions.sum()),
         insertions=int(counts.insertions.sum()),
         endless=sum(not hypothesis.ended for hypothesis in hypotheses),
+        loops=sum(is_loop(heard.text, said) for heard, said in zip(hypotheses, references, strict=True)),
     )
 
 

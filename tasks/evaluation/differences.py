@@ -10,6 +10,8 @@ from tasks.contracts import Utterance
 from tasks.speech.error_rates import ErrorCounts, normalise
 
 _LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
+_NOISE_DB = (10.0, 20.0, 30.0)
+_NOISES = ("speech under 10 dB above the noise", "10 to 20 dB", "20 to 30 dB", "30 dB and more", "no pause to measure it in")
 
 
 class Segment(NamedTuple):
@@ -68,6 +70,18 @@ def by_speaker(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorC
 def by_length(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts) -> list[Group]:
     """Groups of like length, the shortest first."""
     return _groups(utterances, base, tuned, lambda utterance: _length(utterance.duration_s))
+
+
+def by_noise(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts) -> list[Group]:
+    """Groups of like noise, the loudest first; those without a pause in which it could be measured last, and none if that are all."""
+    groups = {group.name: group for group in _groups(utterances, base, tuned, _noise)}
+    named = [groups[name] for name in _NOISES if name in groups]
+    return named if any(group.name != _NOISES[-1] for group in named) else []
+
+
+def _noise(utterance: Utterance) -> str:
+    snr_db = utterance.measured.snr_db if utterance.measured else None
+    return _NOISES[-1] if snr_db is None else _NOISES[sum(snr_db >= limit for limit in _NOISE_DB)]
 
 
 def _length(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tasks.contracts import Contract, EvaluationReport, GateDecision, Score
+from tasks.contracts import Contract, EvaluationReport, GateDecision, Score, Silence
 
 
 class GateRules(Contract):
@@ -14,6 +14,10 @@ class GateRules(Contract):
 
     least_utterances: int = Field(10, ge=1, description="Held-out utterances of the target under which nothing can be said.")
     guard_margin: float = Field(0.05, ge=0, description="How much WER a guard set may lose, in fractions (0.05 is 5 points).")
+    loops_margin: float = Field(0.01, ge=0, description="Which share of outputs more than before may run in circles, in any set.")
+    silence_margin: float = Field(
+        10.0, ge=0, description="How many words more than before it may write in a minute in which nobody speaks."
+    )
     guard_margins: dict[str, float] = Field(default_factory=dict, description="The same for single guard sets, by their names.")
 
 
@@ -30,7 +34,8 @@ def decide(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | 
       data; its width shrinks with the root of the number of utterances, which tells about how many more would do.
     - No guard set loses more WER than its margin. As a whole it is judged by its measured change; one of its languages, on which there
       are fewer utterances, only when even the lower end of its interval lies above the margin.
-    - In no set more outputs are endless than before.
+    - In no set more outputs are endless than before, and hardly more run in circles.
+    - Where nobody speaks, it hardly writes more words than before.
     """
     verdicts = list(_verdicts(report, rules))
     if duel is not None:
@@ -73,6 +78,18 @@ def _verdicts(report: EvaluationReport, rules: GateRules) -> Iterator[_Verdict]:
         before, after = score.errors_base.endless, score.errors_tuned.endless
         if score.language == "all" and after > before:
             yield _Verdict(False, f"{score.set_name}: {after} outputs do not end by themselves, {before} before")
+        before, after = score.errors_base.loops, score.errors_tuned.loops
+        if score.language == "all" and after - before > rules.loops_margin * score.utterances:
+            yield _Verdict(False, f"{score.set_name}: {after} outputs run in circles, {before} before")
+    if report.silence:
+        yield _of_silence(report.silence, rules)
+
+
+def _of_silence(silence: Silence, rules: GateRules) -> _Verdict:
+    held = silence.more_a_minute <= rules.silence_margin
+    verdict = "held" if held else f"more than {rules.silence_margin:g} a minute more"
+    words = f"{silence.words_base} -> {silence.words_tuned} words in {silence.seconds:.0f} s"
+    return _Verdict(held, f"where nobody speaks: {words}, {verdict}")
 
 
 def _of_target(target: Score, rules: GateRules) -> _Verdict:

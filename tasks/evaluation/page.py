@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.storage import write_text
-from tasks.contracts import Interval, Score, Utterance
-from tasks.evaluation.differences import Segment, aligned, by_length, by_speaker, confusions
+from tasks.contracts import Interval, Score, Silence, Utterance
+from tasks.evaluation.differences import Segment, aligned, by_length, by_noise, by_speaker, confusions
 from tasks.speech.error_rates import ErrorCounts
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -27,6 +27,7 @@ class Told(NamedTuple):
     explained: str
     scores: Sequence[Score]
     target: str  # name of the set that is shown in detail
+    silence: Silence | None = None
 
 
 class Judged(NamedTuple):
@@ -63,6 +64,7 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
         figure=f"data:image/png;base64,{figure}",
         speakers=by_speaker(target.utterances, target.base, target.tuned)[:_SPEAKERS],
         lengths=by_length(target.utterances, target.base, target.tuned),
+        noises=by_noise(target.utterances, target.base, target.tuned),
         confused=_confused(target),
         kinds=_kinds(target),
         percent=lambda rate: f"{100 * rate:.1f} %",

@@ -11,8 +11,8 @@ from tasks.contracts import Checkpoint, DatasetVersion, Duel, EvaluationReport, 
 from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare, compare_two
 from tasks.evaluation.gate import GateRules, decide, settled
 from tasks.evaluation.readings import Readings, compare_readings, readings_address
-from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
-from tasks.events import model_rejected
+from tasks.evaluation.transcribe import silence_address, transcribe_dataset, transcribe_silence, transcription_address
+from tasks.events import model_passed, model_rejected
 
 _transcripts = ByAddress(
     kind="transcripts",
@@ -26,11 +26,12 @@ def _report_address(
     dataset: DatasetVersion,
     guards: list[DatasetVersion],
     heard: list[tuple[Path, Path]],
+    silence: tuple[Path, Path],
     rival: str | None = None,
 ) -> str:
     """The report carries the descriptions of its sets (licence, consent, counts): they count too, wherever they lie."""
     sets = [version.model_dump(mode="json", exclude={"folder"}) for version in (dataset, *guards)]
-    transcripts = [[path.parent.name for path in pair] for pair in heard]
+    transcripts = [[path.parent.name for path in pair] for pair in (*heard, silence)]
     return content_hash(COMPARE_VERSION, model.weights_hash, model.base.revision, sets, transcripts, rival)[:16]
 
 
@@ -45,19 +46,39 @@ def transcribe(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int,
         return transcribe_dataset(checkpoint, dataset, folder, batch_size, f"{dataset.name} ({label})")
 
 
+_silences = ByAddress(kind="transcripts", address=silence_address)
+
+
+@task(
+    name="transcribe silence",
+    task_run_name="transcribe silence ({checkpoint.label})",
+    cache_policy=_silences,
+    result_serializer="json",
+)
+def hear_silence(checkpoint: Checkpoint, language: str, batch_size: int) -> Path:
+    """What a checkpoint writes where nobody speaks."""
+    folder = _silences.folder(checkpoint=checkpoint, language=language, batch_size=batch_size)
+    with progress_shown():
+        return transcribe_silence(checkpoint, language, folder, batch_size)
+
+
 @task(name="compare", cache_policy=_evaluations, result_serializer="json")
 def compare_models(
     model: TrainedModel,
     dataset: DatasetVersion,
     guards: list[DatasetVersion],
     heard: list[tuple[Path, Path]],
+    silence: tuple[Path, Path],
     rival: str | None = None,
 ) -> EvaluationReport:
-    """Score tuned against its base, or a rival; `heard` holds the hypotheses of both for the target, then for each guard set."""
-    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards, heard=heard, rival=rival)
+    """Score tuned against its base, or a rival.
+
+    `heard` holds the hypotheses of both for the target, then for each guard set; `silence` those about clips in which nobody speaks.
+    """
+    folder = _evaluations.folder(model=model, dataset=dataset, guards=guards, heard=heard, silence=silence, rival=rival)
     folder.mkdir(parents=True, exist_ok=True)
     target, *others = [HeardSet(version, *paths) for version, paths in zip((dataset, *guards), heard, strict=True)]
-    report = compare(model, target, others, folder, _SEED, rival)
+    report = compare(model, target, others, folder, _SEED, rival, silence)
     show_report(report)
     return report
 
@@ -96,8 +117,8 @@ def settle_publication(
 
 def _told(report: EvaluationReport, decision: GateDecision) -> GateDecision:
     show_decision(decision)
-    if not decision.publish:
-        model_rejected(report.dataset.name, decision.reasons, {"evaluation": report.folder.name})
+    tell = model_passed if decision.publish else model_rejected
+    tell(report.dataset.name, decision.reasons, {"evaluation": report.folder.name})
     return decision
 
 

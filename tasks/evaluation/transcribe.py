@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import progress
-from infra.errors import EvaluationError
+from infra.errors import EvaluationError, ModelError
 from infra.storage import content_hash, write_text
 from tasks.contracts import Checkpoint, Contract, DatasetVersion, Split
 from tasks.dataset.version import read_utterances
 from tasks.speech.audio import load_clip
+from tasks.speech.nothing import NOTHING_VERSION, nothing_said
 from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
 from tasks.voxtral.decoding import Heard, decode, longest_transcript
 from tasks.voxtral.features import mel_windows, windows_of
@@ -36,6 +37,7 @@ class Transcriber:
     """A loaded checkpoint that turns clips into text."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        self.name = checkpoint.label
         self.device = default_device()
         self.processor = load_processor(checkpoint)
         self.model = load_model(checkpoint, self.device, default_dtype(self.device))
@@ -52,6 +54,9 @@ class Transcriber:
             clips: float32 samples (n,) at 16 kHz each, of any length.
             languages: ISO 639-1 code of each clip; None lets the model find out.
 
+        Raises:
+            EvaluationError: the model's outputs are no numbers.
+
         """
         import torch
 
@@ -59,7 +64,10 @@ class Transcriber:
         prompts = [self.prompt.prompt(language, count) for language, count in zip(languages, windows, strict=True)]
         features = torch.cat([mel_windows(clip, self.processor, self.prompt.window_samples) for clip in clips])
         with torch.inference_mode():
-            return decode(self.model, self.prompt, prompts, features, [longest_transcript(len(clip)) for clip in clips])
+            try:
+                return decode(self.model, self.prompt, prompts, features, [longest_transcript(len(clip)) for clip in clips])
+            except ModelError as error:
+                raise EvaluationError(f"{self.name}: {error.problem}", error.fix) from error
 
 
 def transcription_address(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int) -> str:
@@ -90,6 +98,23 @@ def transcribe_dataset(checkpoint: Checkpoint, dataset: DatasetVersion, folder: 
     hypotheses = (Hypothesis(utterance=u.id, text=heard[u.id].text, ended=heard[u.id].ended) for u in utterances)
     lines = [hypothesis.model_dump_json() + "\n" for hypothesis in hypotheses]
     return write_text(folder / "hypotheses.jsonl", "".join(lines))
+
+
+def silence_address(checkpoint: Checkpoint, language: str, batch_size: int) -> str:
+    """Where the hypotheses about nothing lie."""
+    return content_hash(TRANSCRIBE_VERSION, NOTHING_VERSION, checkpoint.revision, language, batch_size)[:16]
+
+
+def transcribe_silence(checkpoint: Checkpoint, language: str, folder: Path, batch_size: int) -> Path:
+    """Transcribe clips in which nobody speaks, told that it is this language, into `folder`/hypotheses.jsonl."""
+    transcriber, clips = Transcriber(checkpoint), nothing_said()
+    heard: list[Heard] = []
+    for start in range(0, len(clips), batch_size):
+        batch = clips[start : start + batch_size]
+        heard += transcriber.hear([clip.samples for clip in batch], [language] * len(batch))
+    folder.mkdir(parents=True, exist_ok=True)
+    hypotheses = (Hypothesis(utterance=clip.name, text=one.text, ended=one.ended) for clip, one in zip(clips, heard, strict=True))
+    return write_text(folder / "hypotheses.jsonl", "".join(hypothesis.model_dump_json() + "\n" for hypothesis in hypotheses))
 
 
 def read_hypotheses(path: Path) -> dict[str, Hypothesis]:

@@ -7,6 +7,7 @@ end.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from infra.errors import ModelError
 from tasks.contracts import SAMPLE_RATE_HZ
 from tasks.voxtral.prompt import END_TOKEN, PAD_TOKEN, VoxtralPrompt
 
@@ -47,8 +48,12 @@ def decode(
         features: (windows of all clips, mel bins, frames), or (windows, positions, hidden size) of the tower's outputs.
         limits: how many tokens each transcript may have.
 
+    Raises:
+        ModelError: the model's outputs are no numbers, as after a training that diverged.
+
     """
     import torch
+    from transformers import LogitsProcessorList
 
     length = max(map(len, prompts))
     input_ids = torch.full((len(prompts), length), PAD_TOKEN)
@@ -64,6 +69,14 @@ def decode(
         num_beams=1,
         use_cache=True,  # a Trainer switches it off in the model's configuration
         pad_token_id=PAD_TOKEN,
+        logits_processor=LogitsProcessorList([_refuse_nan]),
     )
     made = [row[length : length + limit].tolist() for row, limit in zip(generated, limits, strict=True)]
     return [Heard(prompt.text(tokens), END_TOKEN in tokens) for tokens in made]
+
+
+def _refuse_nan(_: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+    """The scores (clips, vocabulary) of the next token; of those that are no numbers, the first would always be taken."""
+    if scores.isnan().any():
+        raise ModelError("its outputs are no numbers (NaN)", "Train it again with a lower learning rate, or look at its weights")
+    return scores

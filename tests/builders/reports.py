@@ -21,9 +21,16 @@ def around(value: float, width: float = 0.03) -> Interval:
 
 
 def score(
-    set_name: str, base: float, tuned: float, language: str = "all", width: float = 0.03, utterances: int = 100, endless: int = 0
+    set_name: str,
+    base: float,
+    tuned: float,
+    language: str = "all",
+    width: float = 0.03,
+    utterances: int = 100,
+    endless: int = 0,
+    loops: int = 0,
 ) -> Score:
-    """A score with those two error rates, and of tuned so many outputs that do not end."""
+    """A score with those two error rates, and of tuned so many outputs that do not end or run in circles."""
     return Score(
         set_name=set_name,
         language=language,
@@ -37,7 +44,7 @@ def score(
         cer_tuned=tuned / 2,
         p_better=float(tuned < base),
         errors_base=Errors(substitutions=round(400 * base), deletions=0, insertions=0, endless=0),
-        errors_tuned=Errors(substitutions=round(400 * tuned), deletions=0, insertions=0, endless=endless),
+        errors_tuned=Errors(substitutions=round(400 * tuned), deletions=0, insertions=0, endless=endless, loops=loops),
     )
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+from tasks.contracts import Silence
 from tasks.evaluation.gate import GateRules, decide
 from tests.builders.reports import report, score
 
@@ -59,3 +60,19 @@ def test_the_margin_is_a_setting():
     assert decide(lost, GateRules(guard_margin=0.1)).publish
     assert decide(lost, GateRules(guard_margins={"english": 0.1})).publish
     assert not decide(lost, GateRules(guard_margin=0.1, guard_margins={"english": 0.01})).publish
+
+
+def test_hardly_more_outputs_run_in_circles_than_before():
+    assert decide(report(score("german", 1.0, 0.1, loops=1)), GateRules()).publish
+    decision = decide(report(score("german", 1.0, 0.1, loops=2)), GateRules())
+    assert not decision.publish
+    assert decision.reasons[-1] == "german: 2 outputs run in circles, 0 before"
+    assert decide(report(score("german", 1.0, 0.1, loops=2)), GateRules(loops_margin=0.05)).publish
+
+
+def test_a_model_that_makes_up_words_where_nobody_speaks_is_not_published():
+    made_up = report(BETTER).model_copy(update={"silence": Silence(clips=20, seconds=60, words_base=3, words_tuned=14)})
+    decision = decide(made_up, GateRules())
+    assert not decision.publish
+    assert decision.reasons[-1] == "where nobody speaks: 3 -> 14 words in 60 s, more than 10 a minute more"
+    assert decide(made_up, GateRules(silence_margin=11)).publish
