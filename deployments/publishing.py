@@ -28,7 +28,7 @@ def publish_model_folder(folder: Path, publication: "Publication", anyway: bool)
     from deployments.running import run_flow
     from deployments.summary import print_published
 
-    published = run_flow(lambda: _publish(report, publication))
+    published = run_flow(lambda: _publish(report.decided(decision), publication))
     for one in published:
         print_published(one)
     sys.stdout.write(f"{published[0].staged.folder.parent}\n")

@@ -31,6 +31,6 @@ def factory(source: Source, training: Training, gate: Gate, publication: Publica
     made = FactoryResult(report=report, duel=duel, decision=decision)
     if not decision.publish:
         return made
-    published = publish(report, publication)
+    published = publish(report.decided(decision), publication)
     space = deploy_space(published[0].staged)
     return made.model_copy(update={"published": published, "space": space})

@@ -244,6 +244,17 @@ class Example(Contract):
     tuned: str
 
 
+APPROVED = "approved by a person"  # begins a reason; what follows are the person's words
+
+
+class GateDecision(Contract):
+    """Publish or not, and every reason with its number."""
+
+    publish: bool
+    reasons: tuple[str, ...]
+    more_utterances: int | None = None  # how many more to evaluate on might tell, where it is only that
+
+
 class EvaluationReport(Contract):
     """What the tuned model does better and worse than the base; all hypotheses lie in `folder`."""
 
@@ -255,6 +266,11 @@ class EvaluationReport(Contract):
     scores: tuple[Score, ...]  # one a set, language "all", and one a language where a set has several
     silence: Silence | None = None  # None: of a version that did not listen to it
     examples: tuple[Example, ...]
+    decision: GateDecision | None = None  # None: it was not brought to a gate
+
+    def decided(self, decision: GateDecision) -> "EvaluationReport":
+        """The same with what the gate says of it."""
+        return self.model_copy(update={"decision": decision})
 
     @property
     def target(self) -> Score:
@@ -304,14 +320,6 @@ class News(Contract):
     gone: int
     enough: bool
     reason: str
-
-
-class GateDecision(Contract):
-    """Publish or not, and every reason with its number."""
-
-    publish: bool
-    reasons: tuple[str, ...]
-    more_utterances: int | None = None  # how many more to evaluate on might tell, where it is only that
 
 
 class StagedModel(Contract):

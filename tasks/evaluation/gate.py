@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tasks.contracts import Contract, EvaluationReport, GateDecision, Score, Silence
+from tasks.contracts import APPROVED, Contract, EvaluationReport, GateDecision, Score, Silence
 
 
 class GateRules(Contract):
@@ -64,9 +64,7 @@ def settled(decision: GateDecision, answer: tuple[bool, str] | None, timeout_h: 
         said, publish = f"not approved: nobody answered within {timeout_h:g} h", False
     else:
         publish, words = answer
-        said = (
-            f"{'approved' if publish else 'refused'} by a person{f': {words.strip()}' if words.strip() else ', without a word'}"
-        )
+        said = f"{APPROVED if publish else 'refused by a person'}{f': {words.strip()}' if words.strip() else ', without a word'}"
     return decision.model_copy(update={"publish": publish, "reasons": (*decision.reasons, said)})
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from infra.errors import PublishingError
 from infra.storage import readable
-from tasks.contracts import SAMPLE_RATE_HZ, Contract, EvaluationReport, Form, Method, Score, TrainedModel
+from tasks.contracts import APPROVED, SAMPLE_RATE_HZ, Contract, EvaluationReport, Form, Method, Score, TrainedModel
 from tasks.dataset.card import (
     UNKNOWN_CONSENT,
     UNKNOWN_LICENCE,
@@ -149,10 +149,18 @@ def _measured(report: EvaluationReport) -> dict[str, Any]:
         "target": report.target,
         "rows": [(score, alone.get(score.set_name, score.language), _verdict(score)) for score in report.scores],
         "guards": report.guards,
+        "silence": report.silence,
+        "decision": report.decision,
+        "reasons": [_public(reason) for reason in report.decision.reasons] if report.decision else [],
         "lost": [score for score in report.guard_scores if _verdict(score) == "worse"],
         "target_verdict": _verdict(report.target),
         "tested_languages": spoken_languages(tested),
     }
+
+
+def _public(reason: str) -> str:
+    """A reason without what a person wrote, who did not write it for everyone."""
+    return reason.partition(":")[0] if reason.startswith(APPROVED) else reason
 
 
 def _verdict(score: Score) -> str:

@@ -16,7 +16,7 @@ from tasks.publishing.screening import MANIFEST, finish, private_words
 from tasks.voxtral.merge import merge_adapter, split_weights
 from tasks.voxtral.tiny import TINY_NAME, tiny_model_folder
 
-STAGE_VERSION = 6  # raise it when equal input would give another folder: it is part of the address
+STAGE_VERSION = 7  # raise it when equal input would give another folder: it is part of the address
 _RESULTS = ("training_config.json", "train_results.json", "loss.png")
 _EVALUATION = ("eval_results.json", "wer.png")
 _MODEL_FILES = (
@@ -51,7 +51,17 @@ def stage_address(report: EvaluationReport, publication: Publication, form: Form
     sets = [version.model_dump(mode="json", exclude={"folder"}) for version in (report.dataset, *report.guards)]
     linked = _may_be_linked(data, publication)
     place = [linked.repository, linked.revision] if linked else None
-    return content_hash(STAGE_VERSION, report.model.weights_hash, sets, list(report.scores), publication, form, place)[:16]
+    return content_hash(
+        STAGE_VERSION,
+        report.model.weights_hash,
+        sets,
+        list(report.scores),
+        report.silence,
+        report.decision,
+        publication,
+        form,
+        place,
+    )[:16]
 
 
 def _may_be_linked(data: HubRevision | None, publication: Publication) -> HubRevision | None:

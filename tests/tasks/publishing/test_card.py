@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from infra.errors import PublishingError
-from tasks.contracts import EvaluationReport, Form, Method, StagedModel
+from tasks.contracts import EvaluationReport, Form, GateDecision, Method, Silence, StagedModel
 from tasks.publishing.card import Links, model_card
 from tasks.publishing.screening import MANIFEST
 from tasks.publishing.stage import Publication, open_staged, stage
@@ -312,3 +312,15 @@ def test_the_code_for_a_merged_model_needs_no_base(lora_report: EvaluationReport
     text = staged.card.read_text()
     assert "peft" not in text.partition("## How well it hears")[0]
     assert run_code_of(text, tmp_path / "here", {NAME: staged.folder, "clip.wav": example.audio_path}) == example.tuned
+
+
+def test_the_card_says_why_the_gate_let_the_model_through_and_keeps_a_persons_words(full_report: EvaluationReport):
+    reasons = ("digits: WER 100.0% -> 10.0%, better", "approved by a person: Anna listened to it")
+    silent = Silence(clips=20, seconds=57.5, words_base=2, words_tuned=5)
+    decided = full_report.model_copy(update={"silence": silent}).decided(GateDecision(publish=True, reasons=reasons))
+    text = card_of(decided).text
+    assert "The gate let it through:\n\n- digits: WER 100.0% -> 10.0%, better\n- approved by a person\n" in text
+    assert "Anna" not in text
+    assert "it made up 5 words, its base 2" in text
+    forced = full_report.decided(GateDecision(publish=False, reasons=("digits: not better",)))
+    assert "The gate did not let it through, and it was published all the same:\n\n- digits: not better\n" in card_of(forced).text
