@@ -239,6 +239,7 @@ def run(
     public: _Public = False,
     eval_share: _EvalShare = 0.2,
     seed: _Seed = 0,
+    approval: Annotated[bool, typer.Option("--approval", help="Ask a person in the Prefect UI before it is published.")] = False,
     option: _Set = None,
 ) -> None:
     """Everything: ingest, fine-tune, evaluate, gate, publish, deploy, prove."""
@@ -251,7 +252,8 @@ def run(
     from deployments.running import run_flow
     from deployments.summary import print_result
 
-    result = run_flow(lambda: _flow("factory", "factory")(described, training, Gate(guard_sets=guards), publication))
+    gate = Gate(guard_sets=guards, approval=approval)
+    result = run_flow(lambda: _flow("factory", "factory")(described, training, gate, publication))
     print_result(result)
     if not result.decision.publish:
         raise typer.Exit(3)

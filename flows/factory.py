@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.approve import approved
 from flows.dispatch import on_gpu
 from flows.evaluate import evaluate
 from flows.ingest import ingest
@@ -25,6 +26,8 @@ def factory(source: Source, training: Training, gate: Gate, publication: Publica
     report = on_gpu(evaluate)(model, dataset, guards, gate.batch_size)
     duel = on_gpu(evaluate)(model, dataset, guards, gate.batch_size, gate.rival) if gate.rival else None
     decision = decide_publication(report, gate.rules, duel)
+    if decision.publish and gate.approval:
+        decision = approved(report, decision, gate.approval_timeout_h)
     made = FactoryResult(report=report, duel=duel, decision=decision)
     if not decision.publish:
         return made

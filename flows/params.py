@@ -72,6 +72,8 @@ class Gate(Contract):
     )
     rules: GateRules = Field(default_factory=GateRules, description="By how much.")
     batch_size: int = Field(32, ge=1, description="Utterances transcribed at a time; memory grows with it.")
+    approval: bool = Field(False, description="What the gate lets through waits for a person's yes in the Prefect UI.")
+    approval_timeout_h: float = Field(72.0, gt=0, description="Hours after which an unanswered question is a no.")
 
     def against(self, standing: StandingModel | None) -> "Gate":
         """The same, with the published model as a rival."""

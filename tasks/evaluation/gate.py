@@ -44,6 +44,27 @@ def decide(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | 
     )
 
 
+def question(report: EvaluationReport, decision: GateDecision) -> str:
+    """What a person is asked who has the last word, as Markdown."""
+    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
+    return (
+        f"The gate would publish the model that was made of **{report.dataset.name}**, fine-tuned from {report.model.base.label}:\n\n"
+        f"{reasons}\n\nWhat it hears, to listen to: `{report.folder / 'report.html'}`\n\nShall it be published?"
+    )
+
+
+def settled(decision: GateDecision, answer: tuple[bool, str] | None, timeout_h: float) -> GateDecision:
+    """A favourable decision after a person was asked: whether it may be published and their words; None: nobody answered in time."""
+    if answer is None:
+        said, publish = f"not approved: nobody answered within {timeout_h:g} h", False
+    else:
+        publish, words = answer
+        said = (
+            f"{'approved' if publish else 'refused'} by a person{f': {words.strip()}' if words.strip() else ', without a word'}"
+        )
+    return decision.model_copy(update={"publish": publish, "reasons": (*decision.reasons, said)})
+
+
 def _verdicts(report: EvaluationReport, rules: GateRules) -> Iterator[_Verdict]:
     yield _of_target(report.target, rules)
     for guard in report.guard_scores:

@@ -9,7 +9,7 @@ from tasks.artifacts import progress_shown, show_decision, show_report
 from tasks.caching import ByAddress
 from tasks.contracts import Checkpoint, DatasetVersion, Duel, EvaluationReport, GateDecision, TrainedModel
 from tasks.evaluation.compare import COMPARE_VERSION, HeardSet, compare, compare_two
-from tasks.evaluation.gate import GateRules, decide
+from tasks.evaluation.gate import GateRules, decide, settled
 from tasks.evaluation.readings import Readings, compare_readings, readings_address
 from tasks.evaluation.transcribe import transcribe_dataset, transcription_address
 from tasks.events import model_rejected
@@ -83,7 +83,18 @@ def compare_checkpoints(first: Checkpoint, second: Checkpoint, dataset: DatasetV
 @task(name="gate")
 def decide_publication(report: EvaluationReport, rules: GateRules, duel: EvaluationReport | None = None) -> GateDecision:
     """Publish or not; with a duel against a rival, that must be won, too."""
-    decision = decide(report, rules, duel)
+    return _told(report, decide(report, rules, duel))
+
+
+@task(name="approval")
+def settle_publication(
+    report: EvaluationReport, decision: GateDecision, answer: tuple[bool, str] | None, timeout_h: float
+) -> GateDecision:
+    """The decision after a person was asked: their yes or no and their words, or None where nobody answered in time."""
+    return _told(report, settled(decision, answer, timeout_h))
+
+
+def _told(report: EvaluationReport, decision: GateDecision) -> GateDecision:
     show_decision(decision)
     if not decision.publish:
         model_rejected(report.dataset.name, decision.reasons, {"evaluation": report.folder.name})
