@@ -13,7 +13,7 @@ def draw_scores(scores: Sequence[Score], before: str, after: str, path: Path) ->
     import numpy as np
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 0.8 + 0.62 * len(scores)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.1 + 0.62 * len(scores)), layout="constrained")
     axes = figure.add_subplot()
     rows = np.arange(len(scores))[::-1]
     for offset, colour, label, intervals in (
@@ -33,7 +33,7 @@ def draw_scores(scores: Sequence[Score], before: str, after: str, path: Path) ->
     axes.set(xlabel="word error rate, % (95 % interval)", xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)  # inside, it would hide bars
     unfinished = path.with_suffix(".part.png")
     figure.savefig(unfinished, dpi=140)
     unfinished.replace(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.storage import write_text
-from tasks.contracts import Score, Utterance
+from tasks.contracts import Interval, Score, Utterance
 from tasks.evaluation.differences import Segment, aligned, by_length, by_speaker, confusions
 from tasks.speech.error_rates import ErrorCounts
 
@@ -59,15 +59,27 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
     figure = base64.b64encode((folder / "wer.png").read_bytes()).decode()
     page = template.render(
         told=told,
+        target=(score := next(one for one in told.scores if (one.set_name, one.language) == (told.target, "all"))),
+        verdict=_verdict(score.wer_change),
         figure=f"data:image/png;base64,{figure}",
         speakers=by_speaker(target.utterances, target.base, target.tuned)[:_SPEAKERS],
         lengths=by_length(target.utterances, target.base, target.tuned),
         confused=_confused(target),
         kinds=_kinds(target),
+        number=lambda rate: f"{100 * rate:.1f}",
         percent=lambda rate: f"{100 * rate:.1f} %",
         points=lambda rate: f"{100 * rate:+.1f}",
     )
     return write_text(folder / "report.html", page)
+
+
+def _verdict(change: Interval) -> str:
+    """What the interval of the change of WER says, in words."""
+    if change.high < 0:
+        return "better, and not by chance"
+    if change.low > 0:
+        return "worse, and not by chance"
+    return "too small a difference to say which is better"
 
 
 def _confused(target: Judged) -> list[dict[str, Any]]:
