@@ -76,9 +76,9 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
 def _verdict(change: Interval) -> str:
     """What the interval of the change of WER says, in words."""
     if change.high < 0:
-        return "better, and not by chance"
+        return "better, beyond what chance explains"
     if change.low > 0:
-        return "worse, and not by chance"
+        return "worse, beyond what chance explains"
     return "too small a difference to say which is better"
 
 
