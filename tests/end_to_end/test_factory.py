@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,6 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.stages import finished_stages
+from tests.builders.answers import answer_with
 from tests.builders.factories import until
 from tests.builders.hubs import Workplace, served_hub
 from tests.builders.processes import environment
@@ -183,6 +185,25 @@ def test_the_same_speech_at_another_path_is_taken_from_the_cache_but_for_what_wa
     assert tables[0] == tables[1]
     assert (repository / "README.md").is_file()
     assert len(hub.api().list_repo_commits("anna/voxtral-fine-tuned")) == 2, "the same content made another commit"
+
+
+def test_a_person_who_is_asked_may_refuse_what_the_gate_lets_through(
+    first: "subprocess.CompletedProcess[str]",
+    workplace: Path,
+    voxfactory: Command,
+    server: str,
+    hub: Workplace,
+    account: dict[str, str],
+):
+    asked = ("run", workplace / "source", *OPTIONS, "--guard", workplace / "guard", "--approval", "--repository", "asked-for")
+    with ThreadPoolExecutor(1) as aside, temporary_settings({PREFECT_API_URL: server}):
+        running = aside.submit(voxfactory, *asked, variables=account)
+        until(lambda: answer_with(answer="refuse", words="it is for nobody"), poll_s=0.2)
+        done = running.result()
+    assert done.returncode == 3, done.stderr[-3000:]
+    assert "Gate: do not publish" in done.stdout
+    assert "refused by a person: it is for nobody" in done.stdout
+    assert not hub.api().repo_exists("anna/asked-for")
 
 
 PLACES = (  # what lies in the home when the command is killed, one after the other
