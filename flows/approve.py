@@ -2,12 +2,13 @@
 
 import math
 from typing import Literal
+from uuid import uuid4
 
 from prefect import flow
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from flows.references import Evaluation
 from infra import progress
@@ -36,7 +37,11 @@ def approve(report: Evaluation, decision: GateDecision, timeout_h: float) -> tup
     """
     asked = Answer.with_initial_data(description=question(report, decision))
     progress.report(_STAGE, 0, 1)
-    given = pause_flow_run(wait_for_input=asked, timeout=math.ceil(3600 * timeout_h), poll_interval=_POLL_S)
+    within_s = math.ceil(3600 * timeout_h)
+    try:
+        given = pause_flow_run(asked, within_s, _POLL_S)
+    except ValidationError:  # this run was killed while it waited, and goes on: the question was put, and nobody has answered
+        given = pause_flow_run(asked, within_s, _POLL_S, key=str(uuid4()))
     progress.report(_STAGE, 1, 1)
     return given.answer == "publish", given.words
 

@@ -1,5 +1,7 @@
 """A person has the last word: the run waits in the Prefect UI for an answer, or for as long as it was told to."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -7,12 +9,16 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.states import Scheduled
 
 from flows.approve import approved
 from tasks.contracts import EvaluationReport, GateDecision
 from tests.builders.answers import answer_with, waiting
 from tests.builders.factories import until
+from tests.builders.processes import environment
 from tests.builders.reports import report, score
 
 MEASURED = report(score("german", 1.0, 0.1))
@@ -49,6 +55,25 @@ def test_a_no_keeps_it_unpublished():
     decision = answered(answer="refuse", words="the names are wrong")
     assert not decision.publish
     assert decision.reasons == (*YES.reasons, "refused by a person: the names are wrong")
+
+
+def test_a_run_that_is_killed_while_it_waits_asks_again_when_it_is_retried(server: str, home: Path):
+    waits = "from tests.end_to_end.test_approval import MEASURED, publishing; publishing(MEASURED, 1.0)"
+    with subprocess.Popen([sys.executable, "-c", waits], env=environment(home, server) | {"PREFECT_API_URL": server}) as killed:
+        (asked,) = until(waiting, poll_s=0.1)
+        killed.kill()
+    with get_client(sync_client=True) as client:
+        assert asked.parent_task_run_id
+        asking = client.read_task_run(asked.parent_task_run_id).flow_run_id
+        assert asking
+        client.set_flow_run_state(asking, Scheduled(), force=True)
+        again = client.read_flow_run(asking)
+    with ThreadPoolExecutor(1) as aside:
+        given = {"measured": MEASURED, "timeout_h": 1.0}
+        decision = aside.submit(copy_context().run, run_flow, publishing, again, given)
+        until(lambda: [run for run in waiting() if run.state_id != asked.state_id], poll_s=0.1)
+        until(lambda: answer_with(answer="publish"), poll_s=0.1)
+        assert decision.result(timeout=60).reasons[-1] == "approved by a person, without a word"
 
 
 def test_what_is_no_answer_is_not_taken_and_silence_is_a_no():
