@@ -59,14 +59,12 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
     figure = base64.b64encode((folder / "wer.png").read_bytes()).decode()
     page = template.render(
         told=told,
-        target=(score := next(one for one in told.scores if (one.set_name, one.language) == (told.target, "all"))),
-        verdict=_verdict(score.wer_change),
+        lead=[(score, _verdict(score.wer_change)) for score in told.scores if score.language == "all"],
         figure=f"data:image/png;base64,{figure}",
         speakers=by_speaker(target.utterances, target.base, target.tuned)[:_SPEAKERS],
         lengths=by_length(target.utterances, target.base, target.tuned),
         confused=_confused(target),
         kinds=_kinds(target),
-        number=lambda rate: f"{100 * rate:.1f}",
         percent=lambda rate: f"{100 * rate:.1f} %",
         points=lambda rate: f"{100 * rate:+.1f}",
     )
@@ -79,7 +77,7 @@ def _verdict(change: Interval) -> str:
         return "better, beyond what chance explains"
     if change.low > 0:
         return "worse, beyond what chance explains"
-    return "too small a difference to say which is better"
+    return "a difference that may be chance"
 
 
 def _confused(target: Judged) -> list[dict[str, Any]]:
