@@ -13,7 +13,7 @@ from tasks.evaluation.page import Judged, Told, write_page
 from tasks.evaluation.transcribe import Hypothesis, read_hypotheses
 from tasks.speech.error_rates import ErrorCounts, count_errors
 
-COMPARE_VERSION = 2
+COMPARE_VERSION = 3
 _EXAMPLES_A_SET = 8
 _DIFFERING_A_SET = 3
 
