@@ -84,7 +84,9 @@ class SpeechChecks(Contract):
     quietest_dbfs: float = Field(-60.0, lt=0, description="RMS level below which 16 bits hold mostly noise.")
     quiet_lufs: float = Field(-45.0, lt=0, description="Quiet: 20 dB under what broadcasters send (EBU R 128); near the noise.")
     repaired_lufs: float = Field(-23.0, lt=0, description="The level that repairing raises to: EBU R 128's.")
-    clipped_share: float = Field(0.005, gt=0, lt=1, description="Clipped: real prompts have a tenth of this at their limit.")
+    clipped_share: float = Field(
+        0.01, gt=0, lt=1, description="Clipped: real prompts have a tenth of this at their limit, at most."
+    )
     least_snr_db: float = Field(10.0, description="Noisy: under this the quiet consonants drown.")
     narrow_hz: float = Field(4_200.0, gt=0, description="Narrow band: what telephones pass; fricatives lie above it.")
     longest_edge_s: float = Field(1.5, gt=0, description="Silence before or after speech that only costs time.")
