@@ -72,7 +72,8 @@ def test_trained_on_shuffled_transcripts_it_is_not_better(tmp_path: Path, home: 
 def test_trained_until_it_forgets_english_it_is_better_and_refused(tmp_path: Path, home: Path, guard: Path, server: str):
     made = made_from(digit_corpus(tmp_path / "source", language="de", clips=60), "de", guard, 8, server)
     assert_kept_unpublished(made, home)
-    about_target, *about_guard = made.decision.reasons
+    about_target, *others = made.decision.reasons
     assert about_target.endswith(", better"), "German alone would have been published"
+    about_guard = [reason for reason in others if reason.startswith("known")]
     assert about_guard
-    assert all(reason.startswith("known") and reason.endswith("lost more than 5%") for reason in about_guard)
+    assert all(reason.endswith("lost more than 5%") for reason in about_guard)
