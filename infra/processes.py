@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_AS_IT_HAPPENS = {"PYTHONUNBUFFERED": "1"}  # logs are read while a process of ours runs, and after it was killed
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_KEY|AUTH_STRING)(_|$)")  # names of variables
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -53,7 +54,7 @@ def start(
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=(dict(os.environ) if with_secrets else without_secrets()) | environment,
+        env=_AS_IT_HAPPENS | (dict(os.environ) if with_secrets else without_secrets()) | environment,
         stdin=given,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -16,7 +16,9 @@ class GateRules(Contract):
     guard_margin: float = Field(0.05, ge=0, description="How much WER a guard set may lose, in fractions (0.05 is 5 points).")
     loops_margin: float = Field(0.01, ge=0, description="Which share of outputs more than before may run in circles, in any set.")
     silence_margin: float = Field(
-        10.0, ge=0, description="How many words more than before it may write in a minute in which nobody speaks."
+        10.0,
+        ge=0,
+        description="How many words more than before it may write in a minute in which nobody speaks, if that is more than twice.",
     )
     guard_margins: dict[str, float] = Field(default_factory=dict, description="The same for single guard sets, by their names.")
 
@@ -84,8 +86,8 @@ def _verdicts(report: EvaluationReport, rules: GateRules) -> Iterator[_Verdict]:
 
 
 def _of_silence(silence: Silence, rules: GateRules) -> _Verdict:
-    held = silence.more_a_minute <= rules.silence_margin
-    verdict = "held" if held else f"more than {rules.silence_margin:g} a minute more"
+    held = silence.more_a_minute <= rules.silence_margin or silence.words_tuned <= 2 * silence.words_base
+    verdict = "held" if held else f"more than twice as many, and {rules.silence_margin:g} a minute more"
     words = f"{silence.words_base} -> {silence.words_tuned} words in {silence.seconds:.0f} s"
     return _Verdict(held, f"where nobody speaks: {words}, {verdict}")
 

@@ -74,5 +74,5 @@ def test_a_model_that_makes_up_words_where_nobody_speaks_is_not_published():
     made_up = report(BETTER).model_copy(update={"silence": Silence(clips=20, seconds=60, words_base=3, words_tuned=14)})
     decision = decide(made_up, GateRules())
     assert not decision.publish
-    assert decision.reasons[-1] == "where nobody speaks: 3 -> 14 words in 60 s, more than 10 a minute more"
+    assert decision.reasons[-1] == "where nobody speaks: 3 -> 14 words in 60 s, more than twice as many, and 10 a minute more"
     assert decide(made_up, GateRules(silence_margin=11)).publish
