@@ -24,7 +24,9 @@ class TrainingOptions(Contract):
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of a gradient.")
     lora_rank: int = Field(16, ge=1, description="Higher learns more and weighs more.")
     lora_alpha: int = Field(32, ge=1, description="Scale of the adapter; usually twice the rank.")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Against over-fitting on little data.")
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Against over-fitting on little data, such as 0.05; it takes a sixth of a step's time."
+    )
     lora_plus_ratio: float = Field(
         4.0, ge=1, description="LoRA+: the adapters' second matrix learns at so many times learning_rate; 1: as the first."
     )

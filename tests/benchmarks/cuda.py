@@ -152,7 +152,7 @@ def adapters(batches: Sequence[int]) -> dict[str, dict[str, float]]:
     import torch
 
     model = mini_3b(torch.bfloat16)
-    tower, options = model.model.audio_tower, TrainingOptions()
+    tower, options = model.model.audio_tower, TrainingOptions(lora_dropout=0.05)
     adapted = add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, projector=False)
     learn_at_targets(adapted)
     return {f"lora, batch {batch}": step(adapted, tower, options.model_copy(update={"batch_size": batch})) for batch in batches}

@@ -85,7 +85,8 @@ def report(
 
 def real_report(home: Path, method: Method, base: Checkpoint, dataset: DatasetVersion) -> EvaluationReport:
     """Train four steps, transcribe with base and tuned model, compare."""
-    options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=_HEARD_AFTER_FOUR_STEPS[method], max_steps=4)
+    rate = _HEARD_AFTER_FOUR_STEPS[method]
+    options = TrainingOptions(method=method, epochs=1, batch_size=4, learning_rate=rate, max_steps=4, lora_dropout=0.05)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VOXFACTORY_HOME", str(home))
         settings.cache_clear()

@@ -363,7 +363,9 @@ def losses(folder: Path) -> list[float]:
     return [entry[key] for entry in history for key in ("loss", "eval_loss", "grad_norm") if key in entry]
 
 
-LORA = TrainingOptions(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_steps=4, max_steps=11, train_projector=True)
+LORA = TrainingOptions(
+    epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_steps=4, max_steps=11, train_projector=True, lora_dropout=0.05
+)
 
 
 def test_a_training_from_the_store_is_one_without_it_and_the_next_computes_nothing(
