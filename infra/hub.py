@@ -4,7 +4,7 @@ Without an endpoint and without a token, the Hub is the one in the home (`infra/
 open, and the token for it lives in memory only, for as long as that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
     from infra.local_hub.hub import Hub
+    from infra.local_hub.repositories import Repository
 
 LOCAL_HUB = "the local Hub"
+_LARGE_FILES = "SELECT repository, sha256 FROM holdings UNION SELECT repository, sha256 FROM blobs WHERE sha256 IS NOT NULL"
 _LOCAL = "local"  # as an endpoint
 _PASSING = (408, 429)  # HTTP status: time-out, too many requests
 _SERVER_ERROR, _NO_ROOM = 500, 507
@@ -135,6 +137,25 @@ def open_local_hub(settings: Settings) -> "Hub":
     hub = Hub(local_hub_folder(settings))
     hub.accounts.create(settings.hub_user)
     return hub
+
+
+def local_repositories(settings: Settings, holds: Callable[[Path], bool], quotes: Callable[[bytes], bool]) -> "list[Repository]":
+    """The repositories of the local Hub of which, in any revision, a large file holds something, or a small one quotes it."""
+    if not (local_hub_folder(settings) / "hub.sqlite3").exists():
+        return []
+    hub = open_local_hub(settings)
+    large = {path.name for path in (hub.store.folder / "files").glob("*/*") if holds(path)}
+    found = {row["repository"] for row in hub.store.read(_LARGE_FILES) if row["sha256"] in large}
+    small = hub.store.read("SELECT repository, content FROM blobs WHERE content IS NOT NULL")
+    found |= {row["repository"] for row in small if quotes(bytes(row["content"]))}
+    return sorted(map(hub.repositories.by_id, found), key=lambda repository: (repository.kind, repository.path))
+
+
+def delete_local_repository(settings: Settings, repository: "Repository") -> None:
+    """Delete a repository of the local Hub, all its revisions, and the bytes that only it held."""
+    hub = open_local_hub(settings)
+    hub.repositories.delete(repository)
+    hub.store.sweep()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,10 +70,11 @@ def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
 
 
 @contextmanager
-def worker_pool(processes: int) -> Iterator[Executor]:
+def worker_pool(processes: int, environment: Mapping[str, str] | None = None) -> Iterator[Executor]:
     """Processes that share out work of ours, and are ended when the block is left by an error or by Ctrl-C, which is for us alone.
 
-    loky's, since the standard library's may wait for ever when a process is killed while work is handed in.
+    They get these variables beside ours before they import anything. The pool is loky's, since the standard library's may wait for ever
+    when a process is killed while work is handed in.
 
     Raises:
         BrokenProcessPool: from a call, when a process was killed.
@@ -81,7 +82,7 @@ def worker_pool(processes: int) -> Iterator[Executor]:
     """
     from loky import ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(processes, initializer=leave_to_parent)
+    pool = ProcessPoolExecutor(processes, initializer=leave_to_parent, env=dict(environment or {}))
     try:
         yield pool
     except BaseException:  # Ctrl-C and Prefect's TerminationSignal are no Exceptions

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     processes: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes for audio and synthesis."
     )
+    transcription_processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that transcribe in evaluation, each with the whole model. Default: one for each GPU, or one without a GPU.",
+    )
     cache_gb: float = Field(
         50.0,
         ge=0,

@@ -1,7 +1,8 @@
 """Where else in a home something is left of what was withdrawn: evaluations, exports, demos, models, databases.
 
-What is made from data and can be made again is removed whole. Models are named: they hold no recording and no text, but learned from
-them. What belongs to others (repositories of a Hub, the Prefect server's database) is named with what to do.
+What is made from data and can be made again is removed whole, datasets and demos on the local Hub among it. Models are named: they hold no
+recording, but learned from them, and their cards may quote a text. What belongs to others (repositories of another Hub, the Prefect
+server's database) is named with what to do.
 """
 
 import json
@@ -11,12 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import SpeechError
+from infra.hub import delete_local_repository, local_repositories
 from infra.settings import Settings
 from tasks.contracts import Contract
 from tasks.dataset.withdraw import Withdrawal
 from tasks.speech.audio import AUDIO_SUFFIXES, audio_hash, read_clip
 
-_MADE_AGAIN = ("evaluations", "published", "spaces")  # folders of the home, with a folder for each artefact
+_MADE_AGAIN = (
+    "evaluations",
+    "readings",
+    "transcripts",
+    "published",
+    "spaces",
+)  # folders of the home, with a folder for each artefact
 _LOOKED_INTO = {
     ".json",
     ".jsonl",
@@ -32,6 +40,8 @@ _LOOKED_INTO = {
     ".db-wal",
     ".sqlite3-wal",
 }
+_DELETED = ("dataset", "space")  # kinds of repositories
+_TABLE, _SOUNDS = b"PAR1", (b"RIFF", b"fLaC", b"OggS", b"ID3")
 _HEX = re.compile(rb"[0-9a-f]{16,64}")
 _REPOSITORY = re.compile(r'load_dataset\("([^"]+)"')
 _BLOCK_BYTES = 1 << 24
@@ -39,9 +49,14 @@ _SHORTEST_TEXT = 8  # characters: shorter ones stand anywhere
 
 
 class Traces(Contract):
-    """What was removed, which runs learned from it or may have, which repositories were made of it, and which files still hold it."""
+    """What was removed, which runs learned from it or may have, which repositories were made of it, and which files still hold it.
+
+    Repositories of the local Hub are named with their kind: `deleted`, or `quoting` a text in the card of a model.
+    """
 
     removed: tuple[Path, ...]
+    deleted: tuple[str, ...]
+    quoting: tuple[str, ...]
     stale_runs: tuple[Path, ...]
     unsure_runs: tuple[Path, ...]  # made of data that no version of this home tells of
     repositories: tuple[str, ...]
@@ -58,12 +73,23 @@ def remove_traces(settings: Settings, withdrawal: Withdrawal) -> Traces:
     for folder in removed:
         shutil.rmtree(folder)
     stale, unsure = _runs(settings, withdrawal)
+    local = local_repositories(
+        settings,
+        lambda path: _holds(path, withdrawal),
+        lambda content: _stands_in(content, set(), texts),
+    )
+    for repository in local:
+        if repository.kind in _DELETED:
+            delete_local_repository(settings, repository)
+    deleted = [one for one in local if one.kind in _DELETED]
     left = [path for path in _files(settings.folder("")) if _mentions(path, set(), texts, withdrawal)]
     return Traces(
         removed=tuple(removed),
         stale_runs=tuple(stale),
         unsure_runs=tuple(unsure),
-        repositories=tuple(dict.fromkeys(repositories)),
+        deleted=tuple(f"{one.kind} {one.path}" for one in deleted),
+        quoting=tuple(f"{one.kind} {one.path}" for one in local if one not in deleted),
+        repositories=tuple(dict.fromkeys(name for name in repositories if name not in {one.path for one in deleted})),
         left=tuple(left),
     )
 
@@ -76,6 +102,26 @@ def _mentions(path: Path, marks: set[str], texts: list[str], withdrawal: Withdra
     if path.suffix.lower() in AUDIO_SUFFIXES:
         return _heard(path) in withdrawal.recordings
     return path.suffix.lower() in _LOOKED_INTO and any(_stands_in(block, marks, texts) for block in _blocks(path))
+
+
+def _holds(path: Path, withdrawal: Withdrawal) -> bool:
+    """Whether a large file of a Hub holds a recording: a table of them, or one alone."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head.startswith(_TABLE):
+        return _tells_of(path, withdrawal)
+    return head.startswith(_SOUNDS) and _heard(path) in withdrawal.recordings
+
+
+def _tells_of(table: Path, withdrawal: Withdrawal) -> bool:
+    """Whether a table has a row of an utterance that was withdrawn, under the name that `export_version` gives it."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(table) as rows:
+        if "id" not in rows.schema_arrow.names:
+            return False
+        gone, batches = set(withdrawal.utterances), rows.iter_batches(columns=["id"])
+        return any(not gone.isdisjoint(batch["id"].to_pylist()) for batch in batches)
 
 
 def _stands_in(block: bytes, marks: set[str], texts: list[str]) -> bool:

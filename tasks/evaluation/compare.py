@@ -27,7 +27,7 @@ from tasks.speech.audio import duration_s
 from tasks.speech.error_rates import ErrorCounts, count_errors, normalise
 from tasks.speech.nothing import nothing_said
 
-COMPARE_VERSION = 4
+COMPARE_VERSION = 5
 _EXAMPLES_A_SET = 8
 _DIFFERING_A_SET = 3
 

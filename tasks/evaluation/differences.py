@@ -1,5 +1,6 @@
-"""Where two models differ: word by word, and by who spoke and for how long."""
+"""Where two models differ: word by word, and by who spoke, for how long, in what noise, and in which manifest it came."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -12,6 +13,8 @@ from tasks.speech.error_rates import ErrorCounts, normalise
 _LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
 _NOISE_DB = (10.0, 20.0, 30.0)
 _NOISES = ("speech under 10 dB above the noise", "10 to 20 dB", "20 to 30 dB", "30 dB and more", "no pause to measure it in")
+
+_IN_MANIFEST = re.compile(r"^(.+?)(?::\d+| row \d+) ")  # as ingestion writes where an utterance came from
 
 
 class Segment(NamedTuple):
@@ -77,6 +80,17 @@ def by_noise(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCou
     groups = {group.name: group for group in _groups(utterances, base, tuned, _noise)}
     named = [groups[name] for name in _NOISES if name in groups]
     return named if any(group.name != _NOISES[-1] for group in named) else []
+
+
+def by_source(utterances: Sequence[Utterance], base: ErrorCounts, tuned: ErrorCounts) -> list[Group]:
+    """A group for each manifest that the utterances came in, by name; none where they came in one, or beside text files."""
+    groups = _groups(utterances, base, tuned, _manifest)
+    return sorted(groups, key=lambda group: group.name) if len(groups) > 1 else []
+
+
+def _manifest(utterance: Utterance) -> str:
+    named = _IN_MANIFEST.match(utterance.source)
+    return named[1] if named else "beside text files"
 
 
 def _noise(utterance: Utterance) -> str:

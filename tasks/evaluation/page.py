@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from infra.storage import write_text
 from tasks.contracts import Interval, Score, Silence, Utterance
-from tasks.evaluation.differences import Segment, aligned, by_length, by_noise, by_speaker, confusions
+from tasks.evaluation.differences import Segment, aligned, by_length, by_noise, by_source, by_speaker, confusions
 from tasks.speech.error_rates import ErrorCounts
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -65,6 +65,7 @@ def write_page(told: Told, target: Judged, folder: Path) -> Path:
         speakers=by_speaker(target.utterances, target.base, target.tuned)[:_SPEAKERS],
         lengths=by_length(target.utterances, target.base, target.tuned),
         noises=by_noise(target.utterances, target.base, target.tuned),
+        sources=by_source(target.utterances, target.base, target.tuned),
         confused=_confused(target),
         kinds=_kinds(target),
         percent=lambda rate: f"{100 * rate:.1f} %",

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from infra import progress
 from infra.storage import content_hash, write_text
 from tasks.contracts import Checkpoint, Contract, DatasetVersion
 from tasks.dataset.version import read_utterances
-from tasks.evaluation.transcribe import TRANSCRIBE_VERSION, Transcriber
-from tasks.speech.audio import load_clip
+from tasks.evaluation.transcribe import TRANSCRIBE_VERSION, read_hypotheses, transcribe_dataset
 from tasks.speech.error_rates import count_errors
 
 
@@ -35,25 +33,23 @@ def readings_address(checkpoint: Checkpoint, dataset: DatasetVersion, at_least: 
     return content_hash(TRANSCRIBE_VERSION, checkpoint.revision, dataset.content_address, at_least, batch_size)[:16]
 
 
-def compare_readings(checkpoint: Checkpoint, dataset: DatasetVersion, folder: Path, at_least: float, batch_size: int) -> Readings:
+def compare_readings(
+    checkpoint: Checkpoint, dataset: DatasetVersion, folder: Path, transcripts: Path, at_least: float, batch_size: int
+) -> Readings:
     """Transcribe every utterance, on whichever side it stands, and compare with its transcript.
 
     Args:
         checkpoint: the model that listens.
         dataset: what it listens to.
         folder: where readings.jsonl is written.
+        transcripts: where hypotheses.jsonl is.
         at_least: error rate of characters from which on a reading differs, a fraction.
         batch_size: utterances at a time.
 
     """
-    transcriber = Transcriber(checkpoint)
-    utterances = sorted(read_utterances(dataset), key=lambda one: (one.duration_s, one.id))
-    heard: list[str] = []
-    for start in range(0, len(utterances), batch_size):
-        batch = utterances[start : start + batch_size]
-        clips = [load_clip(dataset.folder / one.audio_path) for one in batch]
-        heard += transcriber.transcribe(clips, [one.language for one in batch])
-        progress.report(f"listen to {dataset.name}", len(heard), len(utterances))
+    utterances = read_utterances(dataset)
+    said = read_hypotheses(transcribe_dataset(checkpoint, dataset, transcripts, batch_size, dataset.name, None))
+    heard = [said[one.id].text for one in utterances]
     errors = count_errors([one.text for one in utterances], heard)
     rates = (errors.character_errors / errors.characters).round(4).tolist()
     readings = [

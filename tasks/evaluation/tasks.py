@@ -129,5 +129,7 @@ _readings = ByAddress(kind="readings", address=readings_address)
 def listen_to(checkpoint: Checkpoint, dataset: DatasetVersion, at_least: float, batch_size: int) -> Readings:
     """Find the utterances whose transcripts a model does not hear."""
     folder = _readings.folder(checkpoint=checkpoint, dataset=dataset, at_least=at_least, batch_size=batch_size)
+    transcripts = _transcripts.folder(checkpoint=checkpoint, dataset=dataset, batch_size=batch_size)
     with progress_shown():
-        return compare_readings(checkpoint, dataset, folder, at_least, batch_size)
+        everything = transcripts.with_name(f"{transcripts.name}-all")
+        return compare_readings(checkpoint, dataset, folder, everything, at_least, batch_size)

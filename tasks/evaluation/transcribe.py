@@ -1,103 +1,101 @@
-"""What a checkpoint hears: batched greedy decoding.
+"""What a checkpoint hears in a dataset, each clip once: what it wrote about a recording is looked up wherever else it was asked.
 
-Clips are sorted by length, so that a batch ends together.
+Clips are sorted by length, so that a batch ends together. A batch that is done is kept, so that a kill costs the batch at hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra import progress
-from infra.errors import EvaluationError, ModelError
+from infra.errors import EvaluationError
 from infra.storage import content_hash, write_text
-from tasks.contracts import Checkpoint, Contract, DatasetVersion, Split
+from tasks.contracts import Checkpoint, Contract, DatasetVersion, Split, Utterance
 from tasks.dataset.version import read_utterances
-from tasks.speech.audio import load_clip
+from tasks.evaluation.hearing import Clip, Transcriber, hear_batches
+from tasks.speech.audio import audio_hash, to_int16
 from tasks.speech.nothing import NOTHING_VERSION, nothing_said
-from tasks.voxtral.checkpoint import default_device, default_dtype, load_model, load_processor
-from tasks.voxtral.decoding import Heard, decode, longest_transcript
-from tasks.voxtral.features import mel_windows, windows_of
-from tasks.voxtral.prompt import VoxtralPrompt
+from tasks.voxtral.decoding import Heard
 
-if TYPE_CHECKING:
-    import numpy as np
-
-TRANSCRIBE_VERSION = 2  # raise it when the same model would give other texts: it is part of the address
+TRANSCRIBE_VERSION = 3  # raise it when the same model would give other texts: it is part of the address
 
 
 class Hypothesis(Contract):
-    """What a model heard in one utterance; one that did not end was cut off."""
+    """What a model heard in one utterance; one that did not end was cut off. It was asked about this recording in this language."""
 
     utterance: str
+    audio_hash: str
+    language: str
     text: str
     ended: bool
 
 
-class Transcriber:
-    """A loaded checkpoint that turns clips into text."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.name = checkpoint.label
-        self.device = default_device()
-        self.processor = load_processor(checkpoint)
-        self.model = load_model(checkpoint, self.device, default_dtype(self.device))
-        self.prompt = VoxtralPrompt(self.processor, self.model.config)
-
-    def transcribe(self, clips: "Sequence[np.ndarray]", languages: Sequence[str | None]) -> list[str]:
-        """The texts of one batch; see `hear`."""
-        return [heard.text for heard in self.hear(clips, languages)]
-
-    def hear(self, clips: "Sequence[np.ndarray]", languages: Sequence[str | None]) -> list[Heard]:
-        """Transcribe one batch.
-
-        Args:
-            clips: float32 samples (n,) at 16 kHz each, of any length.
-            languages: ISO 639-1 code of each clip; None lets the model find out.
-
-        Raises:
-            EvaluationError: the model's outputs are no numbers.
-
-        """
-        import torch
-
-        windows = [windows_of(len(clip), self.prompt.window_samples) for clip in clips]
-        prompts = [self.prompt.prompt(language, count) for language, count in zip(languages, windows, strict=True)]
-        features = torch.cat([mel_windows(clip, self.processor, self.prompt.window_samples) for clip in clips])
-        with torch.inference_mode():
-            try:
-                return decode(self.model, self.prompt, prompts, features, [longest_transcript(len(clip)) for clip in clips])
-            except ModelError as error:
-                raise EvaluationError(f"{self.name}: {error.problem}", error.fix) from error
-
-
 def transcription_address(checkpoint: Checkpoint, dataset: DatasetVersion, batch_size: int) -> str:
-    """Where the hypotheses lie: equal model, data, split and settings, equal texts."""
-    return content_hash(TRANSCRIBE_VERSION, checkpoint.revision, dataset.content_address, batch_size)[:16]
+    """Where the hypotheses lie: equal model, data, split and settings, equal texts. It begins with model and settings."""
+    return f"{_listener(checkpoint, batch_size)}-{content_hash(dataset.content_address)[:16]}"
 
 
-def transcribe_dataset(checkpoint: Checkpoint, dataset: DatasetVersion, folder: Path, batch_size: int, label: str) -> Path:
-    """Transcribe the evaluation side of a dataset into `folder`/hypotheses.jsonl, in the order of data.jsonl.
+def _listener(checkpoint: Checkpoint, batch_size: int) -> str:
+    return content_hash(TRANSCRIBE_VERSION, checkpoint.revision, batch_size)[:16]
+
+
+def transcribe_dataset(
+    checkpoint: Checkpoint,
+    dataset: DatasetVersion,
+    folder: Path,
+    batch_size: int,
+    label: str,
+    side: Split | None = Split.EVAL,
+) -> Path:
+    """Transcribe a side of a dataset, or all of it, into `folder`/hypotheses.jsonl, in the order of data.jsonl.
 
     Raises:
-        EvaluationError: the dataset has no evaluation side.
+        EvaluationError: the dataset has no evaluation side, or the model's outputs are no numbers.
+        WorkerLost: a process that transcribed was killed.
 
     """
-    utterances = read_utterances(dataset, Split.EVAL)
+    utterances = read_utterances(dataset, side) if side else read_utterances(dataset)
     if not utterances:
         raise EvaluationError(f"{dataset.name} has no utterances to evaluate on", "Ingest it with a larger eval_share")
-    transcriber = Transcriber(checkpoint)
-    by_length = sorted(utterances, key=lambda utterance: (utterance.duration_s, utterance.id))
-    heard: dict[str, Heard] = {}
-    for start in range(0, len(by_length), batch_size):
-        batch = by_length[start : start + batch_size]
-        clips = [load_clip(dataset.folder / utterance.audio_path) for utterance in batch]
-        transcripts = transcriber.hear(clips, [utterance.language for utterance in batch])
-        heard |= {utterance.id: transcript for utterance, transcript in zip(batch, transcripts, strict=True)}
-        progress.report(f"transcribe {label}", len(heard), len(utterances))
     folder.mkdir(parents=True, exist_ok=True)
-    hypotheses = (Hypothesis(utterance=u.id, text=heard[u.id].text, ended=heard[u.id].ended) for u in utterances)
-    lines = [hypothesis.model_dump_json() + "\n" for hypothesis in hypotheses]
-    return write_text(folder / "hypotheses.jsonl", "".join(lines))
+    known = _heard_before(folder.parent.glob(f"{_listener(checkpoint, batch_size)}-*/*.jsonl"))
+    asked = {_question(one): one for one in utterances}
+    wanted = sorted((one for question, one in asked.items() if question not in known), key=lambda one: (one.duration_s, one.id))
+    batches = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
+    clips = [[Clip(dataset.folder / one.audio_path, one.language) for one in batch] for batch in batches]
+    done = len(asked) - len(wanted)
+    for batch, heard in zip(batches, hear_batches(checkpoint, clips), strict=True):
+        told = [_hypothesis(one, transcript) for one, transcript in zip(batch, heard, strict=True)]
+        _write(folder / f"part-{batch[0].id}.jsonl", told)
+        known |= {_question(one): one for one in told}
+        done += len(batch)
+        progress.report(f"transcribe {label}", done, len(asked))
+    path = _write(folder / "hypotheses.jsonl", [known[_question(u)].model_copy(update={"utterance": u.id}) for u in utterances])
+    for part in folder.glob("part-*.jsonl"):
+        part.unlink()
+    return path
+
+
+def _question(asked: Utterance | Hypothesis) -> tuple[str, str]:
+    """All that the answer depends on, but for the model."""
+    return asked.audio_hash, asked.language
+
+
+def _hypothesis(utterance: Utterance, heard: Heard) -> Hypothesis:
+    return Hypothesis(
+        utterance=utterance.id,
+        audio_hash=utterance.audio_hash,
+        language=utterance.language,
+        text=heard.text,
+        ended=heard.ended,
+    )
+
+
+def _heard_before(files: Iterable[Path]) -> dict[tuple[str, str], Hypothesis]:
+    return {_question(one): one for path in sorted(files) for one in read_hypotheses(path).values()}
+
+
+def _write(path: Path, hypotheses: Sequence[Hypothesis]) -> Path:
+    return write_text(path, "".join(one.model_dump_json() + "\n" for one in hypotheses))
 
 
 def silence_address(checkpoint: Checkpoint, language: str, batch_size: int) -> str:
@@ -113,8 +111,17 @@ def transcribe_silence(checkpoint: Checkpoint, language: str, folder: Path, batc
         batch = clips[start : start + batch_size]
         heard += transcriber.hear([clip.samples for clip in batch], [language] * len(batch))
     folder.mkdir(parents=True, exist_ok=True)
-    hypotheses = (Hypothesis(utterance=clip.name, text=one.text, ended=one.ended) for clip, one in zip(clips, heard, strict=True))
-    return write_text(folder / "hypotheses.jsonl", "".join(hypothesis.model_dump_json() + "\n" for hypothesis in hypotheses))
+    told = [
+        Hypothesis(
+            utterance=clip.name,
+            audio_hash=audio_hash(to_int16(clip.samples)),
+            language=language,
+            text=one.text,
+            ended=one.ended,
+        )
+        for clip, one in zip(clips, heard, strict=True)
+    ]
+    return _write(folder / "hypotheses.jsonl", told)
 
 
 def read_hypotheses(path: Path) -> dict[str, Hypothesis]:

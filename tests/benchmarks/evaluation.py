@@ -20,8 +20,9 @@ from pathlib import Path
 from tasks.contracts import SAMPLE_RATE_HZ, Checkpoint, DatasetVersion, Split
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.version import read_utterances
+from tasks.evaluation.hearing import Transcriber
 from tasks.evaluation.intervals import wer_rates
-from tasks.evaluation.transcribe import Transcriber, read_hypotheses, transcribe_dataset
+from tasks.evaluation.transcribe import read_hypotheses, transcribe_dataset
 from tasks.speech.audio import load_clip
 from tasks.speech.error_rates import count_errors
 from tasks.speech.spoken_digits import digit_lines, make_corpus

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from deployments.dataset import app
 from infra.errors import DatasetError
+from infra.hub import connection
 from infra.settings import settings
 from tasks.contracts import DatasetVersion, Refusal, Split
 from tasks.dataset import tasks as door
@@ -95,6 +96,46 @@ def test_nothing_of_a_withdrawn_speaker_is_left_and_nothing_of_others_is_lost(tm
         assert {one.split for one in spoken} >= {Split.TRAIN, Split.EVAL}
         assert all((version.folder / one.audio_path).is_file() for one in spoken)
         assert {record.name for record in read_ledger(version.folder)} == {"b", "c", "d"}
+
+
+def test_the_local_hub_forgets_what_was_withdrawn_and_keeps_all_else(tmp_path: Path):
+    first = brought(write_source(tmp_path / "source", "abcd", 12))
+    home, key = settings().folder(""), {one.speaker: one for one in read_utterances(first)}
+    said = key[pseudonyms_of(settings()).of("a")]
+    (tmp_path / "export").mkdir()
+    export_version(first, "local/digits", tmp_path / "export")
+    other = write_source(tmp_path / "others", "x", 4, first=60)
+    with connection(settings()) as hub:
+        api = hub.api()
+        for kind, name in (
+            ("dataset", "digits"),
+            ("dataset", "other"),
+            ("space", "demo"),
+            ("model", "quoting"),
+            ("model", "other"),
+        ):
+            api.create_repo(f"local/{name}", repo_type=kind, private=True, space_sdk="gradio" if kind == "space" else None)
+        api.upload_folder(repo_id="local/digits", repo_type="dataset", folder_path=tmp_path / "export")
+        api.upload_file(repo_id="local/other", repo_type="dataset", path_or_fileobj=other / "60.wav", path_in_repo="60.wav")
+        api.upload_file(
+            repo_id="local/demo", repo_type="space", path_or_fileobj=first.folder / said.audio_path, path_in_repo="a.wav"
+        )
+        api.upload_file(repo_id="local/quoting", path_or_fileobj=f"> {said.text}".encode(), path_in_repo="README.md")
+        api.upload_file(repo_id="local/other", path_or_fileobj=b"A model", path_in_repo="README.md")
+        api.upload_file(  # the newest revision no longer holds it: the others do
+            repo_id="local/digits", repo_type="dataset", path_or_fileobj=b"gone", path_in_repo="data/train-00000-of-00001.parquet"
+        )
+    told = CliRunner().invoke(app, ["withdraw", "a"]).stdout
+    for name in ("dataset local/digits", "space local/demo"):
+        assert f"deleted on the local Hub, publish it again without: {name}\n" in told
+    assert "on the local Hub, its card tells a text, publish it again: model local/quoting\n" in told
+    with connection(settings()) as hub:
+        api = hub.api()
+        listed = {"model": api.list_models(), "dataset": api.list_datasets(), "space": api.list_spaces()}
+        left = {(kind, one.id) for kind, found in listed.items() for one in found}
+    assert left == {("dataset", "local/other"), ("model", "local/quoting"), ("model", "local/other")}
+    kept = [path.read_bytes() for path in (home / "hub" / "files").glob("*/*")]
+    assert kept == [(other / "60.wav").read_bytes()]
 
 
 def test_a_new_version_descends_from_the_one_before_and_nobody_else_moves(tmp_path: Path):

@@ -24,7 +24,16 @@ def compared(digits: DatasetVersion, folder: Path, first: str | None, second: st
     paths = []
     for name, said in (("first", first), ("second", second)):
         utterances = read_utterances(digits, Split.EVAL)[:most]
-        heard = [Hypothesis(utterance=one.id, text=one.text if said is None else said, ended=True) for one in utterances]
+        heard = [
+            Hypothesis(
+                utterance=one.id,
+                audio_hash=one.audio_hash,
+                language=one.language,
+                text=one.text if said is None else said,
+                ended=True,
+            )
+            for one in utterances
+        ]
         paths.append(folder / f"{name}.jsonl")
         paths[-1].write_text("".join(one.model_dump_json() + "\n" for one in heard))
     heard_set = HeardSet(digits, *paths)

@@ -7,8 +7,9 @@ import pytest
 from tasks.contracts import DatasetVersion, EvaluationReport, Split
 from tasks.dataset.version import read_utterances
 from tasks.evaluation.compare import HeardSet, compare
-from tasks.evaluation.differences import Segment, aligned, confusions
+from tasks.evaluation.differences import Group, Segment, aligned, by_source, confusions
 from tasks.evaluation.transcribe import Hypothesis
+from tasks.speech.error_rates import count_errors
 from tests.builders.reports import report, score
 
 pytestmark = pytest.mark.fast
@@ -35,7 +36,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory, digits: DatasetVersion) -> 
     right = ["<script>alert(1)</script>", *(utterance.text for utterance in utterances[1:])]
     paths = []
     for name, texts in (("base", wrong), ("tuned", right)):
-        lines = [Hypothesis(utterance=u.id, text=text, ended=True) for u, text in zip(utterances, texts, strict=True)]
+        lines = [
+            Hypothesis(utterance=u.id, audio_hash=u.audio_hash, language=u.language, text=text, ended=True)
+            for u, text in zip(utterances, texts, strict=True)
+        ]
         paths.append(folder / f"{name}.jsonl")
         paths[-1].write_text("".join(line.model_dump_json() + "\n" for line in lines))
     model = report(score("german", 1, 0.5)).model
@@ -82,3 +86,17 @@ def test_what_was_confused_is_counted_before_and_after(judged: EvaluationReport,
     counted = judged.target
     assert counted.errors_base.substitutions == len(utterances)
     assert 0.5 < counted.p_better < 1
+
+
+def test_manifests_are_told_apart_where_there_are_several(digits: DatasetVersion):
+    one, two, three = read_utterances(digits)[:3]
+    sources = ("read.tsv row 1 a.wav", "free talk.jsonl:12 b.wav", "read.tsv row 2 c.wav")
+    spoken = [each.model_copy(update={"source": source}) for each, source in zip((one, two, three), sources, strict=True)]
+    texts = [each.text for each in spoken]
+    right, wrong = count_errors(texts, texts), count_errors(texts, ["", *texts[1:]])
+    words = [len(text.split()) for text in texts]
+    assert by_source(spoken, wrong, right) == [
+        Group("free talk.jsonl", 1, words[1], 0.0, 0.0),
+        Group("read.tsv", 2, words[0] + words[2], words[0] / (words[0] + words[2]), 0.0),
+    ]
+    assert by_source([spoken[0]], count_errors(texts[:1], texts[:1]), count_errors(texts[:1], texts[:1])) == []

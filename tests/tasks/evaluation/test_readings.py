@@ -19,7 +19,9 @@ def test_swapped_transcripts_are_found_and_right_ones_are_not(tmp_path: Path):
     swapped = [line.replace(json.loads(line)["text"], wrong) if number < 3 else line for number, line in enumerate(lines)]
     manifest.write_text("\n".join(swapped))
     version = ingest(source, "digits", IngestOptions(language="en"), tmp_path / "version", processes=1)
-    readings = compare_readings(find_checkpoint(TINY_NAME, None), version, tmp_path / "readings", 0.5, 8)
+    readings = compare_readings(
+        find_checkpoint(TINY_NAME, None), version, tmp_path / "readings", tmp_path / "transcripts", 0.5, 8
+    )
     texts = [one.text for one in read_utterances(version)]
     assert readings.utterances == len(texts) > 12
     assert [one.text for one in readings.differing] == [wrong] * texts.count(wrong)

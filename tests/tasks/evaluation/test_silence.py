@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from infra.errors import EvaluationError
-from tasks.evaluation.transcribe import Transcriber, read_hypotheses, transcribe_silence
+from tasks.evaluation.hearing import Transcriber
+from tasks.evaluation.transcribe import read_hypotheses, transcribe_silence
 from tasks.speech.nothing import nothing_said
 from tasks.speech.voice_activity import speech_probabilities
 from tasks.voxtral.checkpoint import find_checkpoint

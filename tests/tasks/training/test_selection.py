@@ -13,7 +13,7 @@ from infra.errors import TrainingLost
 from infra.progress import Progress, listening
 from tasks.contracts import Checkpoint, DatasetVersion, Method, Split, Utterance
 from tasks.dataset.version import read_utterances
-from tasks.evaluation.transcribe import Transcriber
+from tasks.evaluation.hearing import Transcriber
 from tasks.speech.audio import load_clip
 from tasks.speech.error_rates import count_errors
 from tasks.training.launch import train

@@ -12,7 +12,7 @@ from infra.hub import connection
 from infra.settings import Settings
 from tasks.contracts import Checkpoint, Split, Utterance
 from tasks.dataset.split import split_utterances
-from tasks.evaluation.transcribe import Transcriber
+from tasks.evaluation.hearing import Transcriber
 from tasks.speech.audio import read_clip, to_float32
 from tasks.speech.error_rates import count_errors
 from tasks.speech.spoken_digits import digit_lines, write_corpus
