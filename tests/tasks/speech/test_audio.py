@@ -35,17 +35,19 @@ def test_channels_are_mixed_not_dropped(tmp_path: Path):
     assert np.allclose(to_float32(read_clip(tmp_path / "stereo.wav")), expected, atol=1e-4)
 
 
-def test_a_long_mp3_is_decoded_in_one_go(tmp_path: Path):
+def test_an_mp3_is_decoded_in_one_go(tmp_path: Path):
     """Where it is read in pieces, the decoder is put back to the end of each, and stumbles."""
-    path = tmp_path / "long.mp3"
-    spoken = np.concatenate([voice(number, 3.0) for number in range(8)])
+    import soxr
+
     rate_hz = 48_000
-    loud = np.repeat(spoken, 3)
-    soundfile.write(path, np.stack([loud, 0.7 * loud], axis=1), rate_hz)
-    at_once, _ = soundfile.read(path, dtype="float32")
-    recording = read_recording(path)
-    assert recording.sample_rate_hz == rate_hz
-    assert np.allclose(recording.samples, at_once.mean(axis=1), atol=1e-6)
+    for number in range(6):
+        path = tmp_path / f"{number}.mp3"
+        mono = soxr.resample(voice(7 * number, 9.0 + number), 16_000, rate_hz)
+        soundfile.write(path, np.stack([mono, 0.7 * mono], axis=1), rate_hz)
+        at_once, _ = soundfile.read(path, dtype="float32")
+        recording = read_recording(path)
+        assert recording.sample_rate_hz == rate_hz
+        assert np.allclose(recording.samples, at_once.mean(axis=1), atol=1e-6)
 
 
 def test_loud_input_is_lowered_and_never_clipped(tmp_path: Path):
