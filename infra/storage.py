@@ -18,7 +18,6 @@ from typing import Any
 
 from infra.errors import HomeError, VoxFactoryError
 
-_HASH_BLOCK_BYTES = 1 << 20
 _ROOM_BYTES = 1 << 20
 _STALE_S = 24 * 3600
 
@@ -37,11 +36,8 @@ def _jsonable(value: Any) -> Any:
 
 def file_hash(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_hash(folder: Path, pattern: str = "*") -> str:

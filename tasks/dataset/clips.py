@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -132,17 +133,20 @@ class ClipStore:
         with self._database() as database:
             answers = _rows(database, "SELECT path, state || ' ' || hash FROM files WHERE path IN", places)
             known: dict[str, str] = dict(answers)
-        hashes: list[str | None] = []
-        new = []
-        for path, place, state in zip(paths, places, states, strict=True):
-            said, _, known_hash = known.get(place, "").rpartition(" ")
-            if state and said == _spelled(state):
-                hashes.append(known_hash)
-                continue
-            found = _hash(path) if state else None
-            hashes.append(found)
-            if state and found and state == file_state(path) and time.time_ns() - state.changed_ns > _SETTLED_NS:
-                new.append((place, _spelled(state), found))
+        said = [known.get(place, "").rpartition(" ") for place in places]
+        hashes = [one[2] if state and one[0] == _spelled(state) else None for one, state in zip(said, states, strict=True)]
+        unknown = [number for number, found in enumerate(hashes) if found is None and states[number]]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing lets other threads run
+            for number, found in zip(unknown, threads.map(_hash, (Path(absolute[number]) for number in unknown)), strict=True):
+                hashes[number] = found
+        new = [
+            (places[number], _spelled(state), hashes[number])
+            for number in unknown
+            if (state := states[number])
+            and hashes[number]
+            and state == file_state(absolute[number])
+            and time.time_ns() - state.changed_ns > _SETTLED_NS
+        ]
         with self._database() as database:
             database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)
         return hashes

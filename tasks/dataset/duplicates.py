@@ -14,13 +14,30 @@ from infra import progress
 from tasks.contracts import Refusal, Utterance
 from tasks.dataset.clips import ClipStore
 from tasks.dataset.sources import Reject
-from tasks.speech.sound_print import likeness
+from tasks.speech.sound_print import BITS, LEAST_OF_SHORTER, likeness
 from tasks.speech.transcript import normalised_prompt
 
 _BATCH_CLIPS = 20_000  # whose words are held in memory: 40 MB
 _QUERY_CLIPS = 2_000
 _COMMON = 200  # places of a word
 _LOW_BITS = 0xFFFF
+_SHIFTS_AROUND = (0, -1, 1)
+_AT_ONCE = 20_000  # candidates
+_SAMPLED = 64  # frames
+_SURELY_ANOTHER = 0.27  # of their bits are wrong: `likeness` asks for 0.2 of all, and other recordings have half
+_SURELY_TOO_LITTLE = 0.7  # of what it asks to be heard in both
+
+
+class _Prints(NamedTuple):
+    """Prints one after the other, where each begins and ends, and how many frames of it are heard."""
+
+    words: np.ndarray  # uint32 (frames of all,)
+    starts: np.ndarray  # int64 (n + 1,)
+    heard: np.ndarray  # int64 (n,)
+
+    def of(self, number: int) -> np.ndarray:
+        """One of them."""
+        return self.words[self.starts[number] : self.starts[number + 1]]
 
 
 class _Words(NamedTuple):
@@ -44,30 +61,35 @@ def compare_new(store: ClipStore) -> None:
 def near_pairs(prints: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray] | None = None) -> Iterator[tuple[str, str]]:
     """Pairs of names whose prints tell of one recording: among all of `prints`, or of each of them with each of `others`."""
     names, other_names = list(prints), list(prints if others is None else others)
-    compared = list((prints if others is None else others).values())
-    own = list(prints.values())
+    own = _joined(prints.values())
+    compared = own if others is None else _joined(others.values())
     index = _sorted(_words(own, None))
     known = np.zeros(_LOW_BITS + 1, bool)
     known[index.words & _LOW_BITS] = True
+    candidates = _candidates(index, _words(compared, known), each_once=others is None)
     found: set[tuple[int, int]] = set()
-    for one, other, shift in _candidates(index, _words(compared, known)):
-        if others is None and one >= other:
-            continue
-        if (one, other) not in found and any(likeness(own[one], compared[other], shift + near).same for near in (0, -1, 1)):
-            found.add((one, other))
+    for some in np.array_split(candidates, len(candidates) // _AT_ONCE + 1):
+        for one, other, shift in _plausible(some, own, compared).tolist():
+            if (one, other) not in found and likeness(own.of(one), compared.of(other), shift).same:
+                found.add((one, other))
     return ((names[one], other_names[other]) for one, other in sorted(found))
 
 
-def _words(prints: Sequence[np.ndarray], known: np.ndarray | None) -> _Words:
+def _joined(prints: Iterable[np.ndarray]) -> _Prints:
+    every = list(prints)
+    starts = np.cumsum([0, *map(len, every)])
+    words = np.concatenate([*every, np.zeros(0, np.uint32)])
+    return _Prints(words, starts, np.diff(np.concatenate([[0], np.cumsum(words != 0)])[starts]))
+
+
+def _words(prints: _Prints, known: np.ndarray | None) -> _Words:
     """The words in which something is heard; of all those only what may be `known`, by its low bits: most is not."""
-    ends = np.cumsum([0, *(len(words) for words in prints)])
-    words = np.concatenate([*prints, np.zeros(0, np.uint32)])
-    wanted = words != 0
+    wanted = prints.words != 0
     if known is not None:
-        wanted &= known[words & _LOW_BITS]
+        wanted &= known[prints.words & _LOW_BITS]
     places = np.flatnonzero(wanted)
-    clips = np.searchsorted(ends, places, "right") - 1
-    return _Words(words[places], clips.astype(np.int32), (places - ends[clips]).astype(np.int32))
+    clips = np.searchsorted(prints.starts, places, "right") - 1
+    return _Words(prints.words[places], clips.astype(np.int32), (places - prints.starts[clips]).astype(np.int32))
 
 
 def _sorted(found: _Words) -> _Words:
@@ -75,19 +97,48 @@ def _sorted(found: _Words) -> _Words:
     return _Words(*(values[order] for values in found))
 
 
-def _candidates(index: _Words, asked: _Words) -> Iterator[tuple[int, int, int]]:
-    """Clip of the index, clip that is asked about, and shift in frames, where two words agree in (nearly) the same shift."""
+def _candidates(index: _Words, asked: _Words, each_once: bool) -> np.ndarray:
+    """Clip of the index, clip that is asked about, and shift in frames, where two words agree in (nearly) the same shift: (n, 3).
+
+    Where clips are asked about that are in the index themselves, each pair comes once.
+    """
     first = np.searchsorted(index.words, asked.words, "left")
     count = np.searchsorted(index.words, asked.words, "right") - first
     count[count > _COMMON] = 0
     places = np.repeat(first - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
-    ones, others = index.clips[places], np.repeat(asked.clips, count)
-    shifts = index.frames[places] - np.repeat(asked.frames, count)
-    order = np.lexsort((shifts, others, ones))
-    ones, others, shifts = ones[order], others[order], shifts[order]
-    agree = (ones[1:] == ones[:-1]) & (others[1:] == others[:-1]) & (shifts[1:] - shifts[:-1] <= 1)
-    rows = np.stack([ones[1:][agree], others[1:][agree], shifts[1:][agree]], axis=1)
-    yield from map(tuple, np.unique(rows, axis=0).tolist())
+    rows = np.stack([index.clips[places], np.repeat(asked.clips, count), index.frames[places] - np.repeat(asked.frames, count)])
+    if each_once:
+        rows = rows[:, rows[0] < rows[1]]
+    rows = rows[:, np.lexsort(rows[::-1])].T
+    step = np.diff(rows, axis=0)
+    agree = (step[:, 0] == 0) & (step[:, 1] == 0) & (step[:, 2] <= 1)
+    rows = rows[1:][agree]
+    return rows[np.concatenate([[True], np.diff(rows, axis=0).any(axis=1)])[: len(rows)]]
+
+
+def _plausible(candidates: np.ndarray, own: _Prints, compared: _Prints) -> np.ndarray:
+    """Those of them that are worth a comparison of all their frames, at the best shift nearby: (m, 3).
+
+    Those that have too little in common, or of which a few frames differ as much as those of other recordings do, are not.
+    """
+    ones, others, shifts = (column.astype(np.int64) for column in candidates.T)
+    lengths = np.diff(own.starts)[ones], np.diff(compared.starts)[others]
+    least = np.minimum(own.heard[ones], compared.heard[others]) * LEAST_OF_SHORTER
+    sampled = (np.arange(_SAMPLED) + 0.5) / _SAMPLED
+    wrong = np.ones((len(_SHIFTS_AROUND), len(candidates)))
+    for bits, near in zip(wrong, _SHIFTS_AROUND, strict=True):
+        first, second = np.maximum(shifts + near, 0), np.maximum(-shifts - near, 0)
+        common = np.minimum(lengths[0] - first, lengths[1] - second)
+        enough = np.flatnonzero(common >= np.maximum(least, 1))
+        frames = (common[enough, None] * sampled).astype(np.int64)
+        a = own.words[(own.starts[ones] + first)[enough, None] + frames]
+        b = compared.words[(compared.starts[others] + second)[enough, None] + frames]
+        both = (a != 0) & (b != 0)
+        heard = both.sum(axis=1)
+        likely = heard / _SAMPLED * common[enough] >= _SURELY_TOO_LITTLE * least[enough]
+        bits[enough[likely]] = (np.bitwise_count(a ^ b) * both).sum(axis=1)[likely] / (BITS * np.maximum(heard, 1))[likely]
+    best = np.stack([ones, others, shifts + np.array(_SHIFTS_AROUND)[wrong.argmin(axis=0)]], axis=1)
+    return best[wrong.min(axis=0) <= _SURELY_ANOTHER]
 
 
 def groups_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

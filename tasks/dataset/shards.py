@@ -131,6 +131,13 @@ def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
 
 
 def _process_shard(shard: _Shard) -> _Done:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):  # there is a process for each core already
+        return _taken_in(shard)
+
+
+def _taken_in(shard: _Shard) -> _Done:
     store = ClipStore(shard.store)
     done = _Done({}, {}, {})
     for one, taken in zip(shard.wanted, take_in([one.brought for one in shard.wanted], shard.rules.checks), strict=True):

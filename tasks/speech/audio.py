@@ -32,7 +32,9 @@ _CONTAINERS = (  # offset and bytes that tell a container, as FFmpeg calls it; n
 _FULL_SCALE = 32_768
 _LONGEST_S = 120  # more is not read: no utterance lasts that long, and a header may claim any length or none
 _RATES_HZ = (2_000, 768_000)  # slower holds no speech; no recorder is faster, and a header may claim any rate
-_BLOCK_S = 1.0
+_BLOCK_SAMPLES = (
+    1 << 22
+)  # 16 MB at once: an utterance as a whole, since soundfile seeks after each block, which in MP3 costs and is heard
 _ADVICE = "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
 
 
@@ -102,7 +104,7 @@ def _decoded(stream: io.FileIO, name: str) -> Recording:
     try:
         with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:  # from the stream it would read in small pieces
             rate = _checked_rate(sound.samplerate, name)
-            samples = _mixed(_blocks(sound, round(_BLOCK_S * rate)), rate, name)
+            samples = _mixed(_blocks(sound, _BLOCK_SAMPLES // sound.channels), rate, name)
     except soundfile.LibsndfileError as error:
         raise SpeechError(f"{name} cannot be decoded: {error.error_string}", _ADVICE, Refusal.NO_AUDIO) from error
     return Recording(samples, rate)
@@ -161,15 +163,16 @@ def _mixed(blocks: Iterable[np.ndarray], sample_rate_hz: int, name: str) -> np.n
     mixed: list[np.ndarray] = []
     read = 0
     for block in blocks:
-        full_scale = _FULL_SCALE if block.dtype == np.int16 else 1
-        piece = block[:, 0].astype(np.float32)
+        whole = block.dtype == np.int16
+        piece: np.ndarray = block[:, 0].astype(np.int32 if whole else np.float32)
         for channel in range(1, block.shape[1]):
-            piece += block[:, channel]
-        mixed.append(piece * np.float32(1 / (full_scale * block.shape[1])))
+            np.add(piece, block[:, channel], out=piece)
+        share = np.float32(1 / ((_FULL_SCALE if whole else 1) * block.shape[1]))
+        mixed.append(np.multiply(piece, share, dtype=np.float32))
         read += len(block)
         if read > _LONGEST_S * sample_rate_hz:
             raise SpeechError(f"{name} lasts more than {_LONGEST_S} s", "Cut it at pauses", Refusal.TOO_LONG)
-    return np.concatenate(mixed) if mixed else np.zeros(0, np.float32)
+    return mixed[0] if len(mixed) == 1 else np.concatenate([*mixed, np.zeros(0, np.float32)])
 
 
 def resample(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -183,13 +186,15 @@ def resample(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1] to int16; louder input is scaled down to full scale. The inverse of `to_float32`."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    return np.round(samples * (_FULL_SCALE / max(peak, 1.0))).clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    scaled = samples * np.float32(_FULL_SCALE / max(peak, 1.0))
+    np.rint(scaled, out=scaled)
+    return np.minimum(scaled, _FULL_SCALE - 1, out=scaled).astype(np.int16)
 
 
 def to_float32(samples: np.ndarray) -> np.ndarray:
     """int16 to float32 in [-1, 1), as libsndfile reads PCM_16."""
-    return samples.astype(np.float32) / _FULL_SCALE
+    return np.multiply(samples, np.float32(1 / _FULL_SCALE), dtype=np.float32)
 
 
 def write_clip(path: Path, samples: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """What can be measured in one utterance without understanding it: level, clipping, speech and pauses, noise, bandwidth, pace."""
 
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -17,15 +18,17 @@ _QUIET_PAUSE = 20  # percentile of the power of pauses: breath and the ends of w
 _HEARD_FRAMES = 100  # of speech, spread over the clip, are enough to know a microphone by
 _HEARD_DB = 60.0  # below the loudest frequency: what lies deeper is no longer the voice
 _CLEANEST_DB = 100.0  # 16 bits hold no more; digital silence would be infinitely clean
+_HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
 _LETTERS_A_DIGIT = 4.0
 _SPOKEN_AS = {"CJK": 3.0, "HANGUL": 2.5, "HIRAGANA": 2.0, "KATAKANA": 2.0}  # letters of an alphabet that say as much
 
 
 def clipped_share(samples: np.ndarray) -> float:
     """Share of float samples (n,) at the limit of their own range, at the rate at which they were recorded."""
-    loud = np.abs(samples)
-    peak = float(loud.max(initial=0.0))
-    return float(np.count_nonzero(loud >= _AT_THE_LIMIT * peak) / len(samples)) if peak > 0 else 0.0
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    limit = np.float32(_AT_THE_LIMIT * peak)
+    loud = np.count_nonzero(samples >= limit) + np.count_nonzero(samples <= -limit)
+    return loud / len(samples) if peak > 0 else 0.0
 
 
 def measure(samples: np.ndarray, speech: np.ndarray, clipped: float, text: str) -> Measurements:
@@ -78,7 +81,7 @@ def frame_power(samples: np.ndarray) -> np.ndarray:
 
 def spoken_letters(text: str) -> float:
     """How many letters of an alphabet are spoken: digits are read as words, a Chinese character as a syllable."""
-    return sum(_letters_of(character) for character in text if character.isalnum())
+    return sum(number * _letters_of(character) for character, number in Counter(text).items() if character.isalnum())
 
 
 @lru_cache(maxsize=4096)
@@ -107,14 +110,14 @@ def _snr_db(power: np.ndarray, speech: np.ndarray) -> float | None:
 
 def _bandwidth_hz(samples: np.ndarray, spoken: np.ndarray) -> float:
     """The highest frequency at which the mean spectrum of speech comes within 60 dB of its loudest."""
-    import librosa
+    from scipy.fft import rfft
 
     whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     chosen = whole[spoken[: len(whole)]] if spoken[: len(whole)].any() else whole
-    some = np.ascontiguousarray(chosen[:: -(-len(chosen) // _HEARD_FRAMES)]).reshape(-1)
-    mean = np.square(np.abs(librosa.stft(some, n_fft=FRAME, hop_length=FRAME, center=False))).mean(axis=1)
-    heard = np.nonzero(librosa.power_to_db(mean, ref=np.max, top_db=None) > -_HEARD_DB)[0]
-    return float(librosa.fft_frequencies(sr=SAMPLE_RATE_HZ, n_fft=FRAME)[heard.max()]) if mean.max() > 0 else 0.0
+    some = chosen[:: -(-len(chosen) // _HEARD_FRAMES)]
+    power = np.square(np.abs(rfft(some * _HANN, axis=1))).mean(axis=0)
+    heard = np.flatnonzero(power > power.max() * 10 ** (-_HEARD_DB / 10))
+    return float(heard.max()) * SAMPLE_RATE_HZ / FRAME if len(heard) else 0.0
 
 
 @lru_cache(maxsize=1)

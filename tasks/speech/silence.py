@@ -4,8 +4,8 @@ import numpy as np
 
 from tasks.contracts import SAMPLE_RATE_HZ
 
-_FRAME = SAMPLE_RATE_HZ // 100
-_HEARD_FRAMES = 20  # 0.2 s around a moment decide how quiet it is: less would be found within a word
+_HOP = SAMPLE_RATE_HZ // 100
+_HEARD = SAMPLE_RATE_HZ // 5  # 0.2 s around a moment decide how quiet it is: less would be found within a word
 
 
 def quietest_cuts(samples: np.ndarray, window_samples: int) -> tuple[int, ...]:
@@ -15,14 +15,13 @@ def quietest_cuts(samples: np.ndarray, window_samples: int) -> tuple[int, ...]:
         Positions in samples, ascending; none where all fit into one window.
 
     """
-    frames = len(samples) // _FRAME
-    energy = np.square(samples[: frames * _FRAME].astype(np.float64)).reshape(frames, _FRAME).sum(axis=1)
-    around = np.convolve(energy, np.ones(_HEARD_FRAMES), mode="same")
+    import librosa
+
+    level = librosa.feature.rms(y=samples, frame_length=_HEARD, hop_length=_HOP)[0]
     cuts: list[int] = []
     begun = 0
     while len(samples) - begun > window_samples:
-        first = (begun + window_samples // 2) // _FRAME
-        last = (begun + window_samples) // _FRAME
-        begun = int(first + np.argmin(around[first:last])) * _FRAME
+        first, last = (begun + window_samples // 2) // _HOP, (begun + window_samples) // _HOP
+        begun = int(first + np.argmin(level[first:last])) * _HOP
         cuts.append(begun)
     return tuple(cuts)

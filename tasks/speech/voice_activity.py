@@ -18,8 +18,9 @@ FRAME = 512  # samples that one probability stands for: 32 ms
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 _CONTEXT = 64  # samples before a frame that are seen with it
 _FOURIER, _HOP, _BINS = 256, 128, 129
-_STRIDES = (1, 2, 2, 1)
+_STRIDES, _CHANNELS = (1, 2, 2, 1), (128, 64, 64, 128)  # of the layers
 _WIDTH = 128
+_BLOCK = 128  # frames
 
 
 def speech_probabilities(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -32,9 +33,21 @@ def speech_probabilities(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         float32 of shape (ceil(n / FRAME),) for each clip.
 
     """
-    weights = _weights()
-    inputs = [_encoded(clip, weights) for clip in clips]
+    weights, scratch = _weights(), _Scratch()
+    inputs = [_encoded(clip, weights, scratch) for clip in clips]
     return _recurrent(inputs, weights)
+
+
+class _Scratch:
+    """Memory for one block of frames, small enough for a core's cache, and used again for each."""
+
+    def __init__(self) -> None:
+        self.seen = np.empty((_BLOCK, _CONTEXT + FRAME + _CONTEXT), np.float32)
+        steps, layers = (self.seen.shape[1] - _FOURIER) // _HOP + 1, []
+        for channels, stride in zip((_BINS, *_CHANNELS), (1, *_STRIDES), strict=True):
+            steps = -(-steps // stride)
+            layers.append(np.empty((_BLOCK, steps + 2, channels), np.float32))  # with a step at both ends that is never looked at
+        self.layers = layers
 
 
 @lru_cache(maxsize=1)
@@ -53,44 +66,56 @@ def _weights() -> dict[str, np.ndarray]:
         if value.ndim == 3 and name not in lstm.input
     }
     given, recurrent, bias = (stored[name] for name in lstm.input[1:4])
+    # sigmoid(x) = 0.5 + 0.5 tanh(x / 2), for the first three gates
+    halved = np.repeat(np.array([0.5, 1], np.float32), (3 * _WIDTH, _WIDTH))
     gates = {
-        "lstm.both": np.concatenate((given[0], recurrent[0]), axis=1).T.copy(),
-        "lstm.bias": bias[0].reshape(2, -1).sum(axis=0),
+        "lstm.both": np.concatenate((given[0], recurrent[0]), axis=1).T * halved,
+        "lstm.bias": bias[0].reshape(2, -1).sum(axis=0) * halved,
     }
     return stored | kernels | gates
 
 
-def _encoded(clip: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def _encoded(clip: np.ndarray, weights: dict[str, np.ndarray], scratch: _Scratch) -> np.ndarray:
     """One clip before the recurrent part: (frames, 128)."""
-    from scipy.fft import rfft
-
     frames = -(-len(clip) // FRAME)
-    window = weights["stft.forward_basis_buffer"][
-        :, 0
-    ]  # the network's first layer is a Fourier transform: its row of frequency 0
     padded = np.zeros(_CONTEXT + frames * FRAME, np.float32)
     padded[_CONTEXT : _CONTEXT + len(clip)] = clip
-    seen = np.empty((frames, _CONTEXT + FRAME + _CONTEXT), np.float32)
-    seen[:, :-_CONTEXT] = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + FRAME)[::FRAME]
+    seen = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + FRAME)[::FRAME]
+    encoded = np.empty((frames, _WIDTH), np.float32)
+    for start in range(0, frames, _BLOCK):
+        encoded[start : start + _BLOCK] = _encoded_block(seen[start : start + _BLOCK], weights, scratch)
+    return encoded
+
+
+def _encoded_block(frames: np.ndarray, weights: dict[str, np.ndarray], scratch: _Scratch) -> np.ndarray:
+    """At most a block of frames with what is seen before them: (n, 576) to (n, 128)."""
+    from scipy.fft import rfft
+
+    window = weights["stft.forward_basis_buffer"][:, 0]  # the first layer is a Fourier transform: its row of frequency 0
+    seen, *layers = (array[: len(frames)] for array in (scratch.seen, *scratch.layers))
+    seen[:, :-_CONTEXT] = frames
     seen[:, -_CONTEXT:] = seen[:, -_CONTEXT - 2 : -2 * _CONTEXT - 2 : -1]  # mirrored at its end
-    steps = range(0, seen.shape[1] - _FOURIER + 1, _HOP)
-    layer = np.zeros((frames, len(steps) + 2, _BINS), np.float32)  # with an empty step at both ends, as all layers
-    for place, begun in enumerate(steps, start=1):
-        np.abs(rfft(seen[:, begun : begun + _FOURIER] * window), out=layer[:, place])
+    for place in range(1, layers[0].shape[1] - 1):
+        begun = (place - 1) * _HOP
+        np.abs(rfft(seen[:, begun : begun + _FOURIER] * window, overwrite_x=True), out=layers[0][:, place])
     for number, stride in enumerate(_STRIDES):
-        layer = _convolved(layer, weights[f"encoder.{number}.weight"], weights[f"encoder.{number}.bias"], stride)
-    return layer[:, 1]
+        weight, bias = weights[f"encoder.{number}.weight"], weights[f"encoder.{number}.bias"]
+        _convolve(layers[number], weight, bias, stride, layers[number + 1])
+    return layers[-1][:, 1]
 
 
-def _convolved(layer: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
-    """ReLU of a convolution with kernel 3: (frames, steps + 2, channels in) to (frames, steps / stride + 2, channels out)."""
+def _convolve(layer: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, out: np.ndarray) -> None:
+    """ReLU of a convolution with kernel 3: (frames, steps + 2, channels in) to (frames, steps / stride + 2, channels out).
+
+    The first and the last step are empty: what they would be multiplied by is left out.
+    """
     frames, padded_steps, channels = layer.shape
-    places = range(0, padded_steps - 2, stride)
-    out = np.zeros((frames, len(places) + 2, len(bias)), np.float32)
-    for number, place in enumerate(places, start=1):
-        seen = layer.reshape(frames, -1)[:, place * channels : (place + 3) * channels]
-        np.maximum(seen @ weight + bias, 0, out=out[:, number])
-    return out
+    for number, place in enumerate(range(0, padded_steps - 2, stride), start=1):
+        first, end = max(place, 1), min(place + 3, padded_steps - 1)
+        seen = layer.reshape(frames, -1)[:, first * channels : end * channels]
+        heard = seen @ weight[(first - place) * channels : (end - place) * channels]
+        heard += bias
+        np.maximum(heard, 0, out=out[:, number])
 
 
 def _recurrent(inputs: Sequence[np.ndarray], weights: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -107,10 +132,12 @@ def _recurrent(inputs: Sequence[np.ndarray], weights: dict[str, np.ndarray]) -> 
         while lengths[running - 1] <= step:
             running -= 1
         both[:running, :_WIDTH] = heard[step, :running]
-        gates = both[:running] @ weights["lstm.both"] + weights["lstm.bias"]
-        opened = _sigmoid(gates[:, : 3 * _WIDTH])
-        let_in, given, kept = (opened[:, place * _WIDTH : (place + 1) * _WIDTH] for place in range(3))
-        cell[:running] = kept * cell[:running] + let_in * np.tanh(gates[:, 3 * _WIDTH :])
+        gates = both[:running] @ weights["lstm.both"]
+        gates += weights["lstm.bias"]
+        np.tanh(gates, out=gates)
+        let_in, given, kept = (0.5 + 0.5 * gates[:, place * _WIDTH : (place + 1) * _WIDTH] for place in range(3))
+        cell[:running] *= kept
+        cell[:running] += let_in * gates[:, 3 * _WIDTH :]
         both[:running, _WIDTH:] = heard[step, :running] = given * np.tanh(cell[:running])
     spoken = _sigmoid(np.maximum(heard, 0) @ weights["output.weight"][:, 0] + weights["output.bias"])
     found = {index: spoken[:length, row] for row, (index, length) in enumerate(zip(order, lengths, strict=True))}

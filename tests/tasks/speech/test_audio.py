@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from infra.errors import SpeechError
-from tasks.speech.audio import audio_hash, load_clip, read_clip, to_float32, write_clip
+from tasks.speech.audio import audio_hash, load_clip, read_clip, read_recording, to_float32, write_clip
 from tests.builders.speech import REAL_SPEECH, tone
 
 pytestmark = pytest.mark.fast
@@ -33,6 +33,18 @@ def test_channels_are_mixed_not_dropped(tmp_path: Path):
     soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
     expected = (left + right) / 2
     assert np.allclose(to_float32(read_clip(tmp_path / "stereo.wav")), expected, atol=1e-4)
+
+
+def test_an_mp3_is_decoded_in_one_go(tmp_path: Path):
+    """Where it is read in pieces, the decoder is put back to the end of each, and stumbles."""
+    import soxr
+
+    said = np.concatenate([to_float32(read_clip(path)) for path in sorted(REAL_SPEECH.glob("*.wav"))])
+    for piece in said[: len(said) // 9 * 9].reshape(9, -1):
+        mono = soxr.resample(piece, 16_000, 48_000)
+        soundfile.write(tmp_path / "12s.mp3", np.stack([mono, 0.7 * mono], axis=1), 48_000)
+        at_once, _ = soundfile.read(tmp_path / "12s.mp3", dtype="float32")
+        assert np.allclose(read_recording(tmp_path / "12s.mp3").samples, at_once.mean(axis=1), rtol=0, atol=1e-6)
 
 
 def test_loud_input_is_lowered_and_never_clipped(tmp_path: Path):
