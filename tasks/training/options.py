@@ -43,7 +43,9 @@ class TrainingOptions(Contract):
     quantise_base: bool = Field(
         False, description="QLoRA: the base in 4 bits, a quarter of its memory, slower, a little worse; CUDA only."
     )
-    train_projector: bool = Field(False, description="LoRA also on the projector between encoder and language model.")
+    train_projector: bool = Field(
+        True, description="LoRA also on the projector between encoder and language model: new voices are learned sooner."
+    )
     freeze_audio_tower: bool = Field(
         False, description="method=full leaves the encoder as it is: a third less work, learns less."
     )
@@ -96,8 +98,8 @@ class TrainingOptions(Contract):
         live = "needs features that are computed anew each time"
         return (
             (
-                full and self.train_projector,
-                "method=full trains the projector anyway: train_projector=True is for method=lora; unset one of the two",
+                full and not self.train_projector,
+                "method=full trains the projector anyway: train_projector=False is for method=lora; unset one of the two",
             ),
             (
                 full and self.lora_rank_stabilised,

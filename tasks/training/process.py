@@ -288,7 +288,7 @@ def _model(
     model = load_model(base, device, dtype, options.quantise_base)
     kind = {"rank_stabilised": options.lora_rank_stabilised, "dora": options.lora_dora}
     if start:
-        model = go_on_from(model, start, options.lora_rank, **kind)
+        model = go_on_from(model, start, options.lora_rank, options.train_projector, **kind)
     elif options.method is Method.LORA:
         model = add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector, **kind)
     else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import VoxtralForConditionalGeneration
 
 MOST_DECODED = 200  # utterances
-_MOST_AT_A_TIME = 16
+_MOST_AT_A_TIME = 32
 _FOR_A_TRAINED_ROW = 4  # so many fit where one row with what its gradient needs does
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, VoxtralForConditionalGeneration
 
 _LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
-_PROJECTOR = r".*multi_modal_projector\.linear_\d+"
+_PROJECTOR_NAME = "multi_modal_projector"
+_PROJECTOR = rf".*{_PROJECTOR_NAME}\.linear_\d+"
 _SINUSOIDS = "embed_positions"
 _TOWER = "audio_tower"
 
@@ -70,6 +71,7 @@ def go_on_from(
     model: "VoxtralForConditionalGeneration",
     adapter: Checkpoint,
     rank: int,
+    projector: bool,
     rank_stabilised: bool = False,
     dora: bool = False,
 ) -> "PeftModel":
@@ -90,7 +92,9 @@ def go_on_from(
     trained = adapted.peft_config["default"]
     if trained.r != rank:
         raise ModelError(f"{adapter.name} is of rank {trained.r}, lora_rank is {rank}", f"Set lora_rank={trained.r}")
+    on_projector = any(_PROJECTOR_NAME in name for name in trainable_names(adapted))
     for option, found, wanted in (
+        ("train_projector", on_projector, projector),
         ("lora_rank_stabilised", trained.use_rslora, rank_stabilised),
         ("lora_dora", trained.use_dora, dora),
     ):

@@ -43,7 +43,13 @@ _CLIPS, _CLIPS_ON_GPU, _EPOCHS = 36, 180, 3  # a GPU's first steps take seconds
 _SAME_LOSS = 1e-3
 # The same updates as the recipe's: without what only the engine knows.
 OPTIONS = TrainingOptions(
-    epochs=_EPOCHS, batch_size=4, best_by="loss", checkpoint_steps=10_000, lora_plus_ratio=1.0, lora_average=0.0
+    epochs=_EPOCHS,
+    batch_size=4,
+    best_by="loss",
+    checkpoint_steps=10_000,
+    lora_plus_ratio=1.0,
+    lora_average=0.0,
+    train_projector=False,
 )
 # 34 windows are few steps when packed: as many as the batch holds would warm up and end.
 PACKED = OPTIONS.model_copy(update={"packing": "same-language", "packed_share": 1.0, "batch_size": 1})

@@ -145,5 +145,5 @@ def test_the_plan_is_never_begun_again(digits: DatasetVersion):
 
 
 def test_conflicting_options_name_both_and_the_fix():
-    with pytest.raises(ValueError, match=r"method=full .*train_projector=True .*unset one"):
-        TrainingOptions(method="full", train_projector=True)
+    with pytest.raises(ValueError, match=r"method=full .*train_projector=False .*unset one"):
+        TrainingOptions(method="full", train_projector=False)

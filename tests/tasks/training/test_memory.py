@@ -57,7 +57,7 @@ def kept_bytes(call: Callable[[], object], model: torch.nn.Module) -> int:
 def test_activations_are_what_autograd_keeps(options: TrainingOptions):
     model = VoxtralForConditionalGeneration._from_config(tiny_config())
     if options.method == "lora":
-        add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, projector=False)
+        add_adapters(model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.train_projector)
     else:
         train_every_weight(model)
     batch = Batch(rows=4, windows=4, length=67, targets=4 * 13, even=True)

@@ -237,14 +237,14 @@ def test_lora_saves_an_adapter_that_names_its_base_and_no_path(lora_report: Eval
 
 def test_a_warm_start_has_the_weights_of_the_adapter_and_trains_nothing_else(lora_report: EvaluationReport, tiny: Checkpoint):
     adapter, rank = lora_report.model.checkpoint, TrainingOptions().lora_rank
-    started = go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, rank)
+    started = go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, rank, projector=True)
     saved = load_file(adapter.folder / "adapter_model.safetensors")
     for name, weight in get_peft_model_state_dict(started).items():
         assert torch.equal(weight, saved.pop(name))
     assert not saved
     assert all("lora_" in name for name in trainable_names(started))
     with pytest.raises(ModelError, match=f"rank {rank}, lora_rank is {2 * rank}"):
-        go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, 2 * rank)
+        go_on_from(load_model(tiny, torch.device("cpu"), torch.float32), adapter, 2 * rank, projector=True)
 
 
 def test_every_weight_cannot_go_on_from_an_adapter(

@@ -57,7 +57,7 @@ KINDS = [{}, {"rank_stabilised": True}, {"dora": True}, {"rank_stabilised": True
 
 def adapted_model(tiny: Checkpoint, **kind: bool) -> PeftModel:
     """With adapters that do something."""
-    model = add_adapters(load_model(tiny, torch.device("cpu"), torch.float32), 4, 8, 0.0, projector=True, **kind)
+    model = add_adapters(load_model(tiny, torch.device("cpu"), torch.float32), 4, 8, 0.0, **({"projector": True} | kind))
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -107,14 +107,16 @@ def test_ranks_are_scaled_as_they_are_told(tiny: Checkpoint):
         assert {module.scaling["default"] for module in model.modules() if hasattr(module, "lora_A")} == {scale}
 
 
-@pytest.mark.parametrize(("option", "kind"), [("lora_rank_stabilised", "rank_stabilised"), ("lora_dora", "dora")])
+@pytest.mark.parametrize(
+    ("option", "kind"), [("lora_rank_stabilised", "rank_stabilised"), ("lora_dora", "dora"), ("train_projector", "projector")]
+)
 def test_what_goes_on_from_an_adapter_is_of_its_kind(option: str, kind: str, tiny: Checkpoint, tmp_path: Path):
     adapter = saved_adapter(adapted_model(tiny, **{kind: True}), tiny, tmp_path)
     base = load_model(tiny, torch.device("cpu"), torch.float32)
     with pytest.raises(ModelError, match=rf"trained with {option}=True, {option} is False.*Set {option}=True"):
-        go_on_from(base, adapter, 4)
+        go_on_from(base, adapter, 4, **{"projector": True, kind: False})
     model = load_model(tiny, torch.device("cpu"), torch.float32)
-    assert trainable_names(go_on_from(model, adapter, 4, **{kind: True}))
+    assert trainable_names(go_on_from(model, adapter, 4, **{"projector": True, kind: True}))
 
 
 def test_training_adapters_leaves_every_byte_of_the_base(tiny: Checkpoint):
