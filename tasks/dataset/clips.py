@@ -83,6 +83,11 @@ def file_state(path: Path | str) -> FileState | None:
     return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
+def is_settled(state: FileState) -> bool:
+    """Whether it changed so long ago that another change would have another time."""
+    return time.time_ns() - state.changed_ns > _SETTLED_NS
+
+
 def clip_name(audio_hash: str) -> str:
     """The file of a clip, in a version's wavs/ as in the store."""
     return f"{audio_hash[:20]}.wav"
@@ -142,10 +147,7 @@ class ClipStore:
         new = [
             (places[number], _spelled(state), hashes[number])
             for number in unknown
-            if (state := states[number])
-            and hashes[number]
-            and state == file_state(absolute[number])
-            and time.time_ns() - state.changed_ns > _SETTLED_NS
+            if (state := states[number]) and hashes[number] and state == file_state(absolute[number]) and is_settled(state)
         ]
         with self._database() as database:
             database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)

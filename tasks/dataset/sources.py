@@ -19,6 +19,7 @@ from infra.errors import DatasetError
 from infra.processes import without_cycle_search
 from infra.storage import content_hash
 from tasks.contracts import Contract, Refusal
+from tasks.dataset.clips import FileState, file_state, is_settled
 from tasks.speech.audio import AUDIO_SUFFIXES
 
 AUDIO_KEYS = ("audio_path", "audio_filepath", "audio", "path", "file_name", "file", "filename", "wav")
@@ -69,7 +70,7 @@ def read_source(source: Path) -> tuple[list[Row], list[Reject]]:
         if not source.exists():
             raise DatasetError(f"{source} does not exist", "Name a folder of audio with transcripts, or a manifest file")
         manifests = [source] if source.is_file() else _manifests(source)
-        found = _from_manifests(manifests) if manifests else _from_text_files(source)
+        found = _manifest_rows(manifests) if manifests else _from_text_files(source)
         if source.is_dir():
             found = _kept_inside(found, source)
     except OSError as error:
@@ -142,8 +143,21 @@ def _names_audio(path: Path) -> bool:
         return False
 
 
-def _from_manifests(manifests: list[Path]) -> list[Row | Reject]:
-    return [_row(values, place, manifest.parent) for manifest in manifests for place, values in _records(manifest)]
+def _manifest_rows(manifests: Sequence[Path]) -> Sequence[Row | Reject]:
+    """The rows of manifests; those that were read last and have not changed since are not read again."""
+    states = tuple((manifest, file_state(manifest)) for manifest in manifests)
+    if all(state and is_settled(state) for _, state in states):
+        return _unchanged_rows(states)
+    return _read_rows(manifests)
+
+
+@lru_cache(maxsize=1)
+def _unchanged_rows(manifests: tuple[tuple[Path, FileState | None], ...]) -> Sequence[Row | Reject]:
+    return _read_rows([manifest for manifest, _ in manifests])
+
+
+def _read_rows(manifests: Iterable[Path]) -> Sequence[Row | Reject]:
+    return tuple(_row(values, place, manifest.parent) for manifest in manifests for place, values in _records(manifest))
 
 
 def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from infra.errors import SettingsError, SpeechError
 from tasks.contracts import Refusal
@@ -35,6 +36,7 @@ def has_words(text: str) -> bool:
     return any(character.isalnum() for character in _NOT_WORDS.sub(" ", text))
 
 
+@lru_cache(maxsize=1 << 17)  # it is asked for thrice in an ingestion
 def normalised_prompt(text: str) -> str:
     """What was read aloud, whatever its case and punctuation: the unit that may not stand on both sides of a split."""
     return _SPACE.sub(" ", _NOT_SPOKEN.sub(" ", unicodedata.normalize("NFKC", text).casefold())).strip()
