@@ -67,7 +67,7 @@ def test_a_plan_is_told_and_nothing_is_trained(digits: DatasetVersion, home: Pat
         (["--set", "seed=1", "--set", "seed=2"], r"seed is given twice, as 1 and as 2"),
         (["--epochs", "3", "--set", "epochs=5"], r"--epochs 3 and --set epochs=5 contradict"),
         (["--method", "lora", "--set", "method=full"], r"--method lora and --set method=full contradict"),
-        (["--set", "method=full", "--set", "train_projector=true"], r"unset one of the two"),
+        (["--set", "method=full", "--set", "train_projector=false"], r"unset one of the two"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "run"])

@@ -58,7 +58,7 @@ assert resumed, "every moment came before the first checkpoint"
 
 def test_a_run_ends_in_the_same_weights_whatever_stops_it_ten_times(tiny: Checkpoint, digits: DatasetVersion, tmp_path: Path):
     options = TrainingOptions(
-        epochs=40, batch_size=4, checkpoint_steps=7, gradient_accumulation=2, max_steps=60, lora_dropout=0.05
+        epochs=20, batch_size=4, checkpoint_steps=4, gradient_accumulation=2, max_steps=30, lora_dropout=0.05
     )
     described = TrainingSpec(folder=Path("FOLDER"), base=tiny, dataset=digits, options=options).model_dump_json()
     command = [sys.executable, "-c", _ATTEMPTS, str(tmp_path), described]
