@@ -109,12 +109,21 @@ def record_keys(brought: Sequence[Brought], files: Sequence[str | None], rules: 
 
 def _processed(wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, processes: int) -> Iterator[dict[str, Kept | Refused]]:
     """The records of each shard; those that will hold tomorrow are remembered."""
-    shards = [
-        _Shard(list(wanted[start : start + _SHARD_CLIPS]), rules, store.folder) for start in range(0, len(wanted), _SHARD_CLIPS)
-    ]
+    shards = [_Shard(list(some), rules, store.folder) for some in _dealt(wanted, processes)]
     for done in _mapped(shards, min(processes, len(shards))):
         store.remember(done.lasting, done.prints)
         yield done.lasting | done.passing
+
+
+def _dealt(wanted: Sequence[_Wanted], processes: int) -> Iterator[Sequence[_Wanted]]:
+    """In shards, of which the last are smaller, so that all processes end at about the same time."""
+    start = 0
+    while start < len(wanted):
+        left = len(wanted) - start
+        alone = len(wanted) <= _SHARDS_ALONE * _SHARD_CLIPS
+        clips = _SHARD_CLIPS if alone or left > processes * _SHARD_CLIPS else max(1, _SHARD_CLIPS // 4)
+        yield wanted[start : start + clips]
+        start += clips
 
 
 def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
