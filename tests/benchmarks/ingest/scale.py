@@ -34,6 +34,7 @@ from tests.builders.speech import voice
 _UTTERANCES, _ADDED = 100_000, 100
 _SPEAKERS, _PROMPTS = 2_000, 60_000
 _SAMPLES, _PRINT_WORDS = 80, 125
+_SETTLING_S = 2.5  # files that have just changed are not trusted
 _OPTIONS = IngestOptions(language="en")
 _MEASURED = Measurements(
     level_lufs=-20.0,
@@ -93,7 +94,7 @@ def _fill(place: _Place, utterances: int) -> None:
         kept.append(Kept(audio_hash=heard, samples=_SAMPLES, text=text, language="en", measured=_MEASURED, warnings=()))
         lines.append(json.dumps({"audio": path.name, "text": text, "speaker": f"speaker {draw.integers(_SPEAKERS)}"}))
     (place.source / "data.jsonl").write_text("\n".join(lines) + "\n")
-    time.sleep(2.5)  # files that have just changed are not trusted
+    time.sleep(_SETTLING_S)
     rules = Rules(_OPTIONS.language, _OPTIONS.checks, PersonalData.WARN)
     brought = [Brought(path, one.text, "en") for path, one in zip(files, kept, strict=True)]
     records = dict(zip(record_keys(brought, place.store.file_hashes(files), rules), kept, strict=True))
@@ -112,6 +113,7 @@ def _bring_more(place: _Place, utterances: int, added: int) -> None:
             soundfile.write(place.source / clip, voice(31 * number, 1.5), 16_000)
             row = {"audio": clip, "text": f"something else {content_hash(number)[:6]}", "speaker": f"somebody {number % 9}"}
             manifest.write(json.dumps(row) + "\n")
+    time.sleep(_SETTLING_S)
 
 
 def _measured_apart(folder: Path) -> dict[str, float]:
