@@ -24,8 +24,8 @@ $(VENV)/.dev: $(VENV)/.demo
 demo: $(VENV)/.demo ## teach the tiny model German digits, from speech to a proven demo
 	@$(BIN)/voxfactory demo
 
-test: $(VENV)/.dev ## every test, in three processes: many wait
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev ## every test, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev ## the tests without a server and without training, under two minutes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m fast
