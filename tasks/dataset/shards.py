@@ -27,7 +27,7 @@ from tasks.speech.sound_print import PRINT_VERSION, sound_print
 from tasks.speech.transcript import has_words
 
 _SHARD_CLIPS = 64
-_CLIPS_ALONE = 32  # are done before another process has begun
+_CLIPS_ALONE = 128  # are done before another process has begun
 _CHANGED = "The file changed while it was read"
 
 
