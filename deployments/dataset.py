@@ -117,7 +117,7 @@ def withdraw(
     for name in traces.deleted:
         typer.echo(f"deleted on the local Hub, publish it again without: {name}")
     for name in traces.quoting:
-        typer.echo(f"on the local Hub, its card tells a text, publish it again: {name}")
+        typer.echo(f"on the local Hub, it tells a text, publish it again: {name}")
     for run in traces.stale_runs:
         typer.echo(f"stale, train it again without: {run}")
     for run in traces.unsure_runs:

@@ -146,7 +146,7 @@ def local_repositories(settings: Settings, holds: Callable[[Path], bool], quotes
     hub = open_local_hub(settings)
     large = {path.name for path in (hub.store.folder / "files").glob("*/*") if holds(path)}
     found = {row["repository"] for row in hub.store.read(_LARGE_FILES) if row["sha256"] in large}
-    small = hub.store.read("SELECT repository, content FROM blobs WHERE content IS NOT NULL")
+    small = hub.store.database.execute("SELECT repository, content FROM blobs WHERE content IS NOT NULL")  # one at a time
     found |= {row["repository"] for row in small if quotes(bytes(row["content"]))}
     return sorted(map(hub.repositories.by_id, found), key=lambda repository: (repository.kind, repository.path))
 

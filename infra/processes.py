@@ -16,8 +16,6 @@ from typing import IO
 
 _AS_IT_HAPPENS = {"PYTHONUNBUFFERED": "1"}  # logs are read while a process of ours runs, and after it was killed
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
-_KEPT_BYTES = 1 << 25
 _SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_KEY|AUTH_STRING)(_|$)")  # names of variables
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -94,12 +92,9 @@ def worker_pool(processes: int, environment: Mapping[str, str] | None = None) ->
 
 
 def leave_to_parent() -> None:
-    """For a worker process, as it begins: Ctrl-C is for its parent, with which it ends. Memory that it frees is used again."""
+    """For a worker process, as it begins: Ctrl-C is for its parent, with which it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    if _libc and hasattr(_libc, "mallopt"):  # glibc would ask the kernel for each large array anew, and for each page of it
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
-            _libc.mallopt(option, _KEPT_BYTES)
 
 
 def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:

@@ -153,11 +153,6 @@ class ClipStore:
             database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)
         return hashes
 
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Those of the keys under which something is known; whether the files of clips are there is not looked at."""
-        with self._database() as database:
-            return {key for (key,) in _rows(database, "SELECT key FROM clips WHERE key IN", list(dict.fromkeys(keys)))}
-
     def find(self, keys: Iterable[str]) -> dict[str, Kept | Refused]:
         """What is known under these keys; a clip whose file is gone or cut short is not known."""
         with self._database() as database:

@@ -4,9 +4,8 @@ A shard that is done is remembered before the next one is waited for, so that a 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from tasks.speech.sound_print import PRINT_VERSION, sound_print
 from tasks.speech.transcript import has_words
 
 _SHARD_CLIPS = 64
-_CLIPS_ALONE = 128  # are done before another process has begun
+_SHARDS_ALONE = 2  # are done before another process has begun
 _CHANGED = "The file changed while it was read"
 
 
@@ -76,30 +75,17 @@ def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes:
     hashes = store.file_hashes([row.audio_path for row in rows])
     brought = [Brought(row.audio_path, row.text, row.language or rules.language) for row in rows]
     keys = record_keys(brought, hashes, rules)
-    present = store.known(keys)
+    records = store.find(keys)
+    known = sum(key in records for key in keys)
     # One of each: what stands in a source twice is decoded once.
-    asked = {key: _Wanted(key, one, state) for key, one, state in zip(keys, brought, states, strict=True)}
-    new = [one for key, one in asked.items() if key not in present]
-    with _started(new, rules, store, processes) as shards:
-        records = store.find(present)  # while others take in what is new
-        known = sum(key in records for key in keys)
-        _collect(shards, records, len(rows), len(new), known)
-    torn = [one for key, one in asked.items() if key not in records]  # the file of its clip is gone or cut short
-    with _started(torn, rules, store, processes) as shards:
-        _collect(shards, records, len(rows), len(torn), known)
-    return [(row, records[key]) for row, key in zip(rows, keys, strict=True)]
-
-
-def _collect(
-    shards: Iterable[dict[str, Kept | Refused]], records: dict[str, Kept | Refused], rows: int, left: int, known: int
-) -> None:
-    """Add the records of each shard, and tell how far it is."""
-    done, refused = rows - left, _refusals(records)
-    _report(done, rows, known, refused)
-    for shard in shards:
+    wanted = {key: _Wanted(key, one, state) for key, one, state in zip(keys, brought, states, strict=True) if key not in records}
+    done, refused = len(rows) - len(wanted), _refusals(records)
+    _report(done, len(rows), known, refused)
+    for shard in _processed(list(wanted.values()), rules, store, processes):
         records |= shard
         done, refused = done + len(shard), refused + _refusals(shard)
-        _report(done, rows, known, refused)
+        _report(done, len(rows), known, refused)
+    return [(row, records[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def _report(done: int, rows: int, known: int, refused: int) -> None:
@@ -121,39 +107,34 @@ def record_keys(brought: Sequence[Brought], files: Sequence[str | None], rules: 
     return keys
 
 
-@contextmanager
-def _started(
-    wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, processes: int
-) -> Iterator[Iterator[dict[str, Kept | Refused]]]:
-    """The records of each shard; those that will hold tomorrow are remembered. Other processes are at work when the block begins.
-
-    Raises:
-        WorkerLost: a worker process was killed.
-
-    """
+def _processed(wanted: Sequence[_Wanted], rules: Rules, store: ClipStore, processes: int) -> Iterator[dict[str, Kept | Refused]]:
+    """The records of each shard; those that will hold tomorrow are remembered."""
     shards = [_Shard(list(some), rules, store.folder) for some in _dealt(wanted, processes)]
-    if processes <= 1 or len(shards) <= 1:
-        yield (_remembered(done, store) for done in map(_process_shard, shards))
-        return
-    try:
-        with worker_pool(min(processes, len(shards))) as pool:
-            yield (_remembered(done, store) for done in pool.map(_process_shard, shards))
-    except BrokenProcessPool as error:
-        raise WorkerLost("A worker process of ingestion was killed", "Look for a lack of memory and ingest it again") from error
-
-
-def _remembered(done: _Done, store: ClipStore) -> dict[str, Kept | Refused]:
-    store.remember(done.lasting, done.prints)
-    return done.lasting | done.passing
+    for done in _mapped(shards, min(processes, len(shards))):
+        store.remember(done.lasting, done.prints)
+        yield done.lasting | done.passing
 
 
 def _dealt(wanted: Sequence[_Wanted], processes: int) -> Iterator[Sequence[_Wanted]]:
-    """In shards: one, where starting processes takes longer; of many the last are smaller, so that all end at about the same time."""
-    start, alone = 0, len(wanted) <= _CLIPS_ALONE
+    """In shards; of many the last are smaller, so that all processes end at about the same time."""
+    start, few = 0, len(wanted) <= _SHARDS_ALONE * _SHARD_CLIPS
     while start < len(wanted):
-        clips = _SHARD_CLIPS if alone or len(wanted) - start > processes * _SHARD_CLIPS else max(1, _SHARD_CLIPS // 4)
+        clips = _SHARD_CLIPS if few or len(wanted) - start > processes * _SHARD_CLIPS else max(1, _SHARD_CLIPS // 4)
         yield wanted[start : start + clips]
         start += clips
+
+
+def _mapped(shards: Sequence[_Shard], workers: int) -> Iterator[_Done]:
+    if workers <= 1 or len(shards) <= _SHARDS_ALONE:
+        yield from map(_process_shard, shards)
+        return
+    with worker_pool(workers) as pool:
+        try:
+            yield from pool.map(_process_shard, shards)
+        except BrokenProcessPool as error:
+            raise WorkerLost(
+                "A worker process of ingestion was killed", "Look for a lack of memory and ingest it again"
+            ) from error
 
 
 def _process_shard(shard: _Shard) -> _Done:

@@ -42,6 +42,7 @@ _LOOKED_INTO = {
 }
 _DELETED = ("dataset", "space")  # kinds of repositories
 _TABLE, _SOUNDS = b"PAR1", (b"RIFF", b"fLaC", b"OggS", b"ID3")
+_HEAD_BYTES = 8192  # no text has a null byte there, all weights have
 _HEX = re.compile(rb"[0-9a-f]{16,64}")
 _REPOSITORY = re.compile(r'load_dataset\("([^"]+)"')
 _BLOCK_BYTES = 1 << 24
@@ -51,7 +52,7 @@ _SHORTEST_TEXT = 8  # characters: shorter ones stand anywhere
 class Traces(Contract):
     """What was removed, which runs learned from it or may have, which repositories were made of it, and which files still hold it.
 
-    Repositories of the local Hub are named with their kind: `deleted`, or `quoting` a text in the card of a model.
+    Repositories of the local Hub are named with their kind: `deleted`, or `quoting` a text, as the card of a model may.
     """
 
     removed: tuple[Path, ...]
@@ -74,14 +75,11 @@ def remove_traces(settings: Settings, withdrawal: Withdrawal) -> Traces:
         shutil.rmtree(folder)
     stale, unsure = _runs(settings, withdrawal)
     local = local_repositories(
-        settings,
-        lambda path: _holds(path, withdrawal),
-        lambda content: _stands_in(content, set(), texts),
+        settings, lambda path: _holds(path, texts, withdrawal), lambda content: _stands_in(content, set(), texts)
     )
-    for repository in local:
-        if repository.kind in _DELETED:
-            delete_local_repository(settings, repository)
     deleted = [one for one in local if one.kind in _DELETED]
+    for repository in deleted:
+        delete_local_repository(settings, repository)
     left = [path for path in _files(settings.folder("")) if _mentions(path, set(), texts, withdrawal)]
     return Traces(
         removed=tuple(removed),
@@ -104,13 +102,15 @@ def _mentions(path: Path, marks: set[str], texts: list[str], withdrawal: Withdra
     return path.suffix.lower() in _LOOKED_INTO and any(_stands_in(block, marks, texts) for block in _blocks(path))
 
 
-def _holds(path: Path, withdrawal: Withdrawal) -> bool:
-    """Whether a large file of a Hub holds a recording: a table of them, or one alone."""
+def _holds(path: Path, texts: list[str], withdrawal: Withdrawal) -> bool:
+    """Whether a large file of a Hub holds a recording or tells a text: a table of them, a recording alone, or a text file."""
     with path.open("rb") as stream:
-        head = stream.read(12)
+        head = stream.read(_HEAD_BYTES)
     if head.startswith(_TABLE):
         return _tells_of(path, withdrawal)
-    return head.startswith(_SOUNDS) and _heard(path) in withdrawal.recordings
+    if head.startswith(_SOUNDS):
+        return _heard(path) in withdrawal.recordings
+    return b"\0" not in head and any(_stands_in(block, set(), texts) for block in _blocks(path))
 
 
 def _tells_of(table: Path, withdrawal: Withdrawal) -> bool:

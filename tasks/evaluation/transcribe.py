@@ -4,6 +4,7 @@ Clips are sorted by length, so that a batch ends together. A batch that is done 
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infra import progress
@@ -71,7 +72,7 @@ def transcribe_dataset(
         progress.report(f"transcribe {label}", done, len(asked))
     path = _write(folder / "hypotheses.jsonl", [known[_question(u)].model_copy(update={"utterance": u.id}) for u in utterances])
     for part in folder.glob("part-*.jsonl"):
-        part.unlink()
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -91,7 +92,11 @@ def _hypothesis(utterance: Utterance, heard: Heard) -> Hypothesis:
 
 
 def _heard_before(files: Iterable[Path]) -> dict[tuple[str, str], Hypothesis]:
-    return {_question(one): one for path in sorted(files) for one in read_hypotheses(path).values()}
+    known: dict[tuple[str, str], Hypothesis] = {}
+    for path in sorted(files):
+        with suppress(FileNotFoundError):  # another run has just put its parts together
+            known |= {_question(one): one for one in read_hypotheses(path).values()}
+    return known
 
 
 def _write(path: Path, hypotheses: Sequence[Hypothesis]) -> Path:

@@ -49,8 +49,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny: Checkpoint, digits: Da
 
 
 def test_two_processes_hear_what_one_does(
-    two_processes: None, tmp_path: Path, tiny: Checkpoint, digits: DatasetVersion, alone: dict[str, Hypothesis]
+    two_processes: None,
+    tmp_path: Path,
+    tiny: Checkpoint,
+    digits: DatasetVersion,
+    alone: dict[str, Hypothesis],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.delattr(hearing, "Transcriber")  # here, not in the processes
     heard = read_hypotheses(transcribe_dataset(tiny, digits, tmp_path / "heard", _BATCH, "digits"))
     assert heard == alone
     assert list(heard) == [one.id for one in read_utterances(digits, Split.EVAL)]
@@ -85,6 +91,15 @@ def test_a_recording_is_heard_once_whatever_dataset_it_stands_in(
     other = tiny.model_copy(update={"revision": "another"})
     transcribe_dataset(other, digits, tmp_path / transcription_address(other, digits, _BATCH), _BATCH, "digits")
     assert len(asked.clips) == len(utterances), "what one model heard is not what another hears"
+
+
+def test_parts_that_another_run_has_put_together_meanwhile_do_not_matter(
+    tmp_path: Path, tiny: Checkpoint, digits: DatasetVersion, alone: dict[str, Hypothesis]
+):
+    address = transcription_address(tiny, digits, _BATCH)
+    (tmp_path / f"{address}-all").mkdir()
+    (tmp_path / f"{address}-all" / "part-gone.jsonl").symlink_to(tmp_path / "gone")  # is listed, and cannot be opened
+    assert read_hypotheses(transcribe_dataset(tiny, digits, tmp_path / address, _BATCH, "digits")) == alone
 
 
 def test_a_transcription_that_was_interrupted_goes_on(
