@@ -32,6 +32,9 @@ CREATE INDEX IF NOT EXISTS prints_to_compare ON prints (audio) WHERE compared = 
 CREATE TABLE IF NOT EXISTS near (one TEXT, other TEXT, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
 """
+_PRINT = """
+INSERT INTO prints VALUES (?, ?, 0) ON CONFLICT (audio) DO UPDATE SET print = excluded.print, compared = 0 WHERE print != excluded.print
+"""  # a print of another version is not comparable
 _FORGETTING = (
     "DELETE FROM clips WHERE audio = ?",
     "DELETE FROM prints WHERE audio = ?",
@@ -169,7 +172,7 @@ class ClipStore:
         with self._database() as database:
             database.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?)", rows)
             blobs = [(audio, words.tobytes()) for audio, words in prints.items()]
-            database.executemany("INSERT OR IGNORE INTO prints VALUES (?, ?, 0)", blobs)
+            database.executemany(_PRINT, blobs)
 
     def prints_to_compare(self, most: int) -> "dict[str, np.ndarray]":
         """Prints by audio hash of clips that were not compared with the others yet."""

@@ -20,7 +20,7 @@ _CONTEXT = 64  # samples before a frame that are seen with it
 _FOURIER, _HOP, _BINS = 256, 128, 129
 _STRIDES, _CHANNELS = (1, 2, 2, 1), (128, 64, 64, 128)  # of the layers
 _WIDTH = 128
-_BLOCK = 128  # frames
+_BLOCK = 256  # frames
 
 
 def speech_probabilities(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def _weights() -> dict[str, np.ndarray]:
     # sigmoid(x) = 0.5 + 0.5 tanh(x / 2), for the first three gates
     halved = np.repeat(np.array([0.5, 1], np.float32), (3 * _WIDTH, _WIDTH))
     gates = {
-        "lstm.both": np.concatenate((given[0], recurrent[0]), axis=1).T * halved,
+        "lstm.both": (np.concatenate((given[0], recurrent[0]), axis=1) * halved[:, None]).T,  # columns in a row: half the time
         "lstm.bias": bias[0].reshape(2, -1).sum(axis=0) * halved,
     }
     return stored | kernels | gates
@@ -135,9 +135,12 @@ def _recurrent(inputs: Sequence[np.ndarray], weights: dict[str, np.ndarray]) -> 
         gates = both[:running] @ weights["lstm.both"]
         gates += weights["lstm.bias"]
         np.tanh(gates, out=gates)
-        let_in, given, kept = (0.5 + 0.5 * gates[:, place * _WIDTH : (place + 1) * _WIDTH] for place in range(3))
+        sigmoids = gates[:, : 3 * _WIDTH]
+        sigmoids *= 0.5
+        sigmoids += 0.5
+        let_in, given, kept, new = (gates[:, place : place + _WIDTH] for place in range(0, 4 * _WIDTH, _WIDTH))
         cell[:running] *= kept
-        cell[:running] += let_in * gates[:, 3 * _WIDTH :]
+        cell[:running] += let_in * new
         both[:running, _WIDTH:] = heard[step, :running] = given * np.tanh(cell[:running])
     spoken = _sigmoid(np.maximum(heard, 0) @ weights["output.weight"][:, 0] + weights["output.bias"])
     found = {index: spoken[:length, row] for row, (index, length) in enumerate(zip(order, lengths, strict=True))}

@@ -85,7 +85,7 @@ def decoded(source: Path, folder: Path) -> None:
     folder.mkdir()
     rows = _rows(source)
     shards = [(source, folder, rows[start : start + _SHARD]) for start in range(0, len(rows), _SHARD)]
-    with worker_pool(_PROCESSES) as pool, (folder / "data.jsonl").open("w") as manifest:
+    with worker_pool(_PROCESSES, {"OPENBLAS_NUM_THREADS": "1"}) as pool, (folder / "data.jsonl").open("w") as manifest:
         for lines in pool.map(_decoded_shard, shards):
             manifest.writelines(lines)
 
