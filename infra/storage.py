@@ -24,14 +24,16 @@ _STALE_S = 24 * 3600
 
 def content_hash(*parts: object) -> str:
     """Hex SHA-256 of values that JSON can write, by value: equal parts, equal hash, on every machine."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=_jsonable)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical.encode(parts).encode()).hexdigest()
 
 
 def _jsonable(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no stable JSON form and cannot be part of a content address")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=_jsonable)
 
 
 def file_hash(path: Path) -> str:

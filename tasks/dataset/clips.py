@@ -41,6 +41,7 @@ _FORGETTING = (
     "DELETE FROM near WHERE one = ?",
     "DELETE FROM near WHERE other = ?",
 )
+_MANY, _READ_PAST = 5_000, 4  # looking up a row takes about four times as long as reading on to the next
 _AT_ONCE = 500  # values of one question; SQLite's own limit was 999 for long
 _PATIENCE_S = 60.0  # with another process that writes
 _SETTLED_NS = (
@@ -75,6 +76,13 @@ class FileState(NamedTuple):
     modified_ns: int
     changed_ns: int
     inode: int
+
+
+class File(NamedTuple):
+    """A file as it was found, and hex SHA-256 of its bytes; None: there is none, or it cannot be read."""
+
+    state: FileState | None
+    hash: str | None
 
 
 def file_state(path: Path | str) -> FileState | None:
@@ -132,15 +140,18 @@ class ClipStore:
     def _place(self, audio_hash: str) -> str:
         return f"{self._wavs}/{audio_hash[:2]}/{clip_name(audio_hash)}"
 
-    def file_hashes(self, paths: Sequence[Path]) -> list[str | None]:
+    def file_hashes(self, paths: Sequence[Path | str]) -> list[str | None]:
         """Hex SHA-256 of each file's bytes; None for what cannot be read. Only what changed since the last time is read."""
+        return [one.hash for one in self.files(paths)]
+
+    def files(self, paths: Sequence[Path | str]) -> list["File"]:
+        """The same, and how each file was before it was read."""
         here = str(Path.cwd())
         absolute = [os.path.join(here, path) for path in paths]  # noqa: PTH118  # a third of the time that Path takes
         places = [hashlib.sha256(os.fsencode(path)).hexdigest() for path in absolute]
         states = [file_state(path) for path in absolute]
         with self._database() as database:
-            answers = _rows(database, "SELECT path, state || ' ' || hash FROM files WHERE path IN", places)
-            known: dict[str, str] = dict(answers)
+            known = {place: f"{state} {found}" for place, state, found in _rows(database, "path, state, hash", "files", places)}
         said = [known.get(place, "").rpartition(" ") for place in places]
         hashes = [one[2] if state and one[0] == _spelled(state) else None for one, state in zip(said, states, strict=True)]
         unknown = [number for number, found in enumerate(hashes) if found is None and states[number]]
@@ -154,12 +165,12 @@ class ClipStore:
         ]
         with self._database() as database:
             database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)
-        return hashes
+        return [File(state, found) for state, found in zip(states, hashes, strict=True)]
 
     def find(self, keys: Iterable[str]) -> dict[str, Kept | Refused]:
         """What is known under these keys; a clip whose file is gone or cut short is not known."""
         with self._database() as database:
-            rows = _rows(database, "SELECT key, audio, record FROM clips WHERE key IN", list(dict.fromkeys(keys)))
+            rows = _rows(database, "key, audio, record", "clips", list(dict.fromkeys(keys)))
             found = {key: (Kept if audio else Refused).model_validate_json(record) for key, audio, record in rows}
         return {key: record for key, record in found.items() if isinstance(record, Refused) or self._is_whole(record)}
 
@@ -189,7 +200,7 @@ class ClipStore:
     def prints_of(self, audio_hashes: Sequence[str]) -> "dict[str, np.ndarray]":
         """The prints that are known of these sounds."""
         with self._database() as database:
-            return _prints(_rows(database, "SELECT audio, print FROM prints WHERE audio IN", audio_hashes))
+            return _prints(_rows(database, "audio, print", "prints", audio_hashes))
 
     def remember_near(self, pairs: Iterable[tuple[str, str]], compared: Iterable[str]) -> None:
         """Keep which recordings are nearly the same, and which were compared with all others."""
@@ -275,15 +286,20 @@ def _prints(rows: Iterable[tuple[str, bytes]]) -> "dict[str, np.ndarray]":
     return {audio: np.frombuffer(words, dtype="<u4") for audio, words in rows}
 
 
-def _rows(database: sqlite3.Connection, question: str, values: Sequence[str]) -> Iterator[Any]:
-    """The answers to a question that ends with IN, for any number of values."""
+def _rows(database: sqlite3.Connection, columns: str, table: str, values: Sequence[str]) -> Iterator[Any]:
+    """The rows of a table whose first column is any of the values; where these are most of the table, it is read from end to end."""
+    key = columns.partition(",")[0]
+    if len(values) > _MANY and database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] < _READ_PAST * len(values):
+        wanted = set(values)
+        yield from (row for row in database.execute(f"SELECT {columns} FROM {table}") if row[0] in wanted)
+        return
     for start in range(0, len(values), _AT_ONCE):
         some = values[start : start + _AT_ONCE]
-        yield from database.execute(f"{question} ({', '.join('?' * len(some))})", some)
+        yield from database.execute(f"SELECT {columns} FROM {table} WHERE {key} IN ({', '.join('?' * len(some))})", some)
 
 
 def _spelled(state: FileState) -> str:
-    return "-".join(map(str, state))
+    return f"{state.size}-{state.modified_ns}-{state.changed_ns}-{state.inode}"
 
 
 def _hash(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from infra.errors import DatasetError
 from infra.processes import without_cycle_search
 from infra.storage import content_hash, new_folder
 from tasks.contracts import SAMPLE_RATE_HZ, Consent, Contract, DatasetVersion, Refusal, Utterance
-from tasks.dataset.admission import NOT_RECORDED, Terms, admit
+from tasks.dataset.admission import NOT_RECORDED, Admitted, Terms, admit
 from tasks.dataset.clips import ClipStore, Kept, Refused, clip_name
 from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplicates
 from tasks.dataset.home import Memory
@@ -55,6 +55,7 @@ class IngestOptions(Contract):
         return check_language(code) if code else None
 
 
+@without_cycle_search()
 def ingest(
     source: Path,
     name: str,
@@ -80,7 +81,7 @@ def ingest(
         WorkerLost: a worker process was killed.
 
     """
-    with without_cycle_search(), new_folder(folder) as unfinished:
+    with new_folder(folder) as unfinished:
         before = read_utterances(parent) if parent else []
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
@@ -95,20 +96,19 @@ def ingest(
         shutil.rmtree(own, ignore_errors=True)
         sides = _sides(parent, before, found.agreed.values(), options)
         divided, rule = split_utterances(
-            with_unusual_paces(found.utterances), options.eval_share, options.seed, sides, found.groups
+            with_unusual_paces(found.utterances), options.eval_share, options.seed, sides, found.groups, found.names
         )
-        agreed = [found.agreed[one.id] for one in divided]
-        hidden = [one.model_copy(update={"speaker": who.speaker}) for one, who in zip(divided, agreed, strict=True)]
-        write_ledger(unfinished, agreed)
-        version = write_version(unfinished, name, hidden, found.rejects, _facts(options, rule, parent))
+        write_ledger(unfinished, [found.agreed[one.id] for one in divided])
+        version = write_version(unfinished, name, divided, found.rejects, _facts(options, rule, parent))
     return version.model_copy(update={"folder": folder})
 
 
 class _Found(NamedTuple):
-    """Utterances under their speakers' names, what these agreed to by utterance, groups of nearly equal recordings, refusals."""
+    """Utterances, what their speakers agreed to and as whom they are brought, both by utterance, groups of nearly equal recordings, refusals."""
 
     utterances: list[Utterance]
     agreed: dict[str, Agreed]
+    names: dict[str, str | None]
     groups: dict[str, str]
     rejects: list[Reject]
 
@@ -120,23 +120,25 @@ def _take_in(source: Path, options: IngestOptions, memory: Memory, processes: in
     rejects = [*unreadable, *objected]
     rules = Rules(options.language, options.checks, options.personal_data, memory.withdrawn.recordings)
     utterances: dict[str, Utterance] = {}
-    agreed: dict[str, Agreed] = {}
+    origins: dict[str, Admitted] = {}
     records = take_in_rows([one.row for one in admitted], rules, memory.clips, processes)
     for one, (row, record) in zip(admitted, records, strict=True):
-        result = _kept(row, record)
+        result = _kept(row, one.agreed.speaker, record)
         if isinstance(result, Reject):
             rejects.append(result)
         elif result.id in utterances:
             reason = f"Equal in sound and text to {utterances[result.id].source}"
             rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
         else:
-            utterances[result.id], agreed[result.id] = result, one.agreed
+            utterances[result.id], origins[result.id] = result, one
     compare_new(memory.clips)
     near = memory.clips.near_pairs()
     kept, duplicates = without_near_duplicates(list(utterances.values()), near, kept_before)
     heard = {one.audio_hash for one in kept}
     groups = groups_of(pair for pair in near if heard.issuperset(pair))
-    return _Found(kept, {one.id: agreed[one.id] for one in kept}, groups, [*rejects, *duplicates])
+    agreed = {one.id: origins[one.id].agreed for one in kept}
+    names = {one.id: origins[one.id].row.speaker for one in kept}
+    return _Found(kept, agreed, names, groups, [*rejects, *duplicates])
 
 
 def _facts(options: IngestOptions, rule: str, parent: DatasetVersion | None) -> VersionFacts:
@@ -171,7 +173,7 @@ def _sides(
     return division_before(before, parent.split_rule, names)
 
 
-def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:
+def _kept(row: Row, speaker: str | None, record: Kept | Refused) -> Utterance | Reject:
     if isinstance(record, Refused):
         return Reject(origin=row.origin, reason=record.reason, kind=record.kind)
     return Utterance(
@@ -181,7 +183,7 @@ def _kept(row: Row, record: Kept | Refused) -> Utterance | Reject:
         language=record.language,
         duration_s=round(record.samples / SAMPLE_RATE_HZ, 3),
         audio_hash=record.audio_hash,
-        speaker=row.speaker,
+        speaker=speaker,
         source=row.origin,
         measured=record.measured,
         warnings=record.warnings,

@@ -121,7 +121,7 @@ def _read(place: Path, name: str) -> Iterator[_Heard]:
     rows, _ = read_source(place)
     for row in rows:
         prompt = f"{row.language or ''} {normalised_prompt(row.text)}".strip()
-        yield _Heard(f"{name} {_side(row, place)}".strip(), row.speaker, prompt, row.origin, row.audio_path)
+        yield _Heard(f"{name} {_side(row, place)}".strip(), row.speaker, prompt, row.origin, Path(row.audio_path))
 
 
 def _side(row: Row, place: Path) -> str:
@@ -132,7 +132,7 @@ def _side(row: Row, place: Path) -> str:
 
 
 def _folders(row: Row, place: Path) -> tuple[str, ...]:
-    folder = row.audio_path.parent
+    folder = Path(row.audio_path).parent
     return folder.relative_to(place).parts if folder.is_relative_to(place) else ()
 
 

@@ -71,14 +71,16 @@ def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes:
         WorkerLost: a worker process was killed.
 
     """
-    states = [file_state(row.audio_path) for row in rows]
-    hashes = store.file_hashes([row.audio_path for row in rows])
-    brought = [Brought(row.audio_path, row.text, row.language or rules.language) for row in rows]
-    keys = record_keys(brought, hashes, rules)
+    files = store.files([row.audio_path for row in rows])
+    keys = record_keys(rows, [file.hash for file in files], rules)
     records = store.find(keys)
     known = sum(key in records for key in keys)
     # One of each: what stands in a source twice is decoded once.
-    wanted = {key: _Wanted(key, one, state) for key, one, state in zip(keys, brought, states, strict=True) if key not in records}
+    wanted = {
+        key: _Wanted(key, Brought(Path(row.audio_path), row.text, row.language or rules.language), file.state)
+        for key, row, file in zip(keys, rows, files, strict=True)
+        if key not in records
+    }
     done, refused = len(rows) - len(wanted), _refusals(records)
     _report(done, len(rows), known, refused)
     for shard in _processed(list(wanted.values()), rules, store, processes):
@@ -96,13 +98,13 @@ def _refusals(records: dict[str, Kept | Refused]) -> int:
     return sum(isinstance(record, Refused) for record in records.values())
 
 
-def record_keys(brought: Sequence[Brought], files: Sequence[str | None], rules: Rules) -> list[str]:
-    """Everything that the records of clips depend on, as one hash each; `files` are the hashes of their bytes."""
+def record_keys(rows: Sequence[Row], files: Sequence[str | None], rules: Rules) -> list[str]:
+    """Everything that the records of rows depend on, as one hash each; `files` are the hashes of their files' bytes."""
     common = content_hash(INTAKE_VERSION, PRINT_VERSION, PERSONAL_DATA_VERSION, rules.checks, rules.personal_data)
     keys = []
-    for one, file in zip(brought, files, strict=True):
-        place = one.audio_path.name if file else str(one.audio_path)  # a file's name stands in reasons
-        parts = (common, file or "", place, one.text, one.language or "")
+    for row, file in zip(rows, files, strict=True):
+        place = row.audio_path.rpartition("/")[2] if file else row.audio_path  # a file's name stands in reasons
+        parts = (common, file or "", place, row.text, row.language or rules.language or "")
         keys.append(hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest())
     return keys
 

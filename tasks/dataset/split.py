@@ -40,6 +40,7 @@ class _Known(NamedTuple):
     recordings: list[str]
     languages: list[str]
     fixed: list[Split | None]
+    new: list[int]  # places of those whose side is not fixed
 
 
 def division_before(utterances: Iterable[Utterance], rule: str, names: Mapping[str, str] | None = None) -> Before:
@@ -61,6 +62,7 @@ def split_utterances(
     seed: int,
     before: Before | None = None,
     recordings: Mapping[str, str] | None = None,
+    speakers: Mapping[str, str | None] | None = None,
 ) -> tuple[list[Utterance], str]:
     """Give every utterance its side.
 
@@ -74,6 +76,7 @@ def split_utterances(
         seed: which those are.
         before: the sides of the version before.
         recordings: names of groups of recordings that are nearly the same, by audio hash; the others are alone.
+        speakers: under which name each utterance's speaker is divided, by id; default: as it says itself.
 
     Returns:
         The utterances in their order with `split` set, and the rule that was used.
@@ -87,12 +90,13 @@ def split_utterances(
             f"{len(utterances)} usable utterance cannot be divided into training and evaluation",
             "Add at least one more utterance",
         )
-    known = _known(utterances, before, recordings or {})
+    names = [speakers[one.id] if speakers else one.speaker for one in utterances]
+    known = _known(utterances, names, before, recordings or {})
     if len(set(known.prompts)) < 2:
         raise DatasetError("All utterances say the same", "Add utterances with other words")
-    sides, rule = _divided(utterances, known, eval_share, seed, before)
+    sides, rule = _divided(utterances, known, len({name for name in names if name}), eval_share, seed, before)
     if before and not _has_both(sides):
-        return split_utterances(utterances, eval_share, seed, None, recordings)
+        return split_utterances(utterances, eval_share, seed, None, recordings, speakers)
     if not _has_both(sides):
         empty = Split.TRAIN if Split.TRAIN not in sides else Split.EVAL
         raise DatasetError(f"No utterance is left for {empty}", "Add utterances with other speakers and other words")
@@ -103,27 +107,30 @@ def split_utterances(
     return divided, rule
 
 
-def _known(utterances: Sequence[Utterance], before: Before | None, recordings: Mapping[str, str]) -> _Known:
+def _known(
+    utterances: Sequence[Utterance], names: Sequence[str | None], before: Before | None, recordings: Mapping[str, str]
+) -> _Known:
     prompts = [_prompt(utterance) for utterance in utterances]
+    fixed = [before.utterances.get(one.id) if before else None for one in utterances]
     return _Known(
-        units=[f"speaker {one.speaker}" if one.speaker else prompt for one, prompt in zip(utterances, prompts, strict=True)],
+        units=[f"speaker {name}" if name else prompt for name, prompt in zip(names, prompts, strict=True)],
         prompts=prompts,
         recordings=[recordings.get(one.audio_hash, one.audio_hash) for one in utterances],
         languages=[one.language for one in utterances],
-        fixed=[before.utterances.get(one.id) if before else None for one in utterances],
+        fixed=fixed,
+        new=[place for place, side in enumerate(fixed) if side is None],
     )
 
 
 def _divided(
-    utterances: Sequence[Utterance], known: _Known, share: float, seed: int, before: Before | None
+    utterances: Sequence[Utterance], known: _Known, speakers: int, share: float, seed: int, before: Before | None
 ) -> tuple[list[Split], str]:
     """Sides without a leak, and the rule; either may be empty."""
     old_prompts = before.prompts if before else {}
     prompt_held = _held_out(known.prompts, known.languages, share, seed, old_prompts)
     stayed = [before.recordings.get(one.audio_hash) if before else None for one in utterances]
     by_prompts = _tentative([Split.EVAL if held else Split.TRAIN for held in prompt_held], known, stayed)
-    named = {utterance.speaker for utterance in utterances if utterance.speaker}
-    if len(named) < _SPEAKERS_TO_DIVIDE or (before and before.rule == BY_PROMPTS):
+    if speakers < _SPEAKERS_TO_DIVIDE or (before and before.rule == BY_PROMPTS):
         return _without_leaks(by_prompts, known._replace(units=known.prompts)), BY_PROMPTS
     # Somebody unnamed may be any of the speakers: nothing but his prompt can tell on which side he stands.
     old_units = {**old_prompts, **{f"speaker {name}": side for name, side in (before.speakers if before else {}).items()}}
@@ -203,15 +210,12 @@ def _without_leaks(sides: Sequence[Split], known: _Known) -> list[Split]:
     kept = list(sides)
     for keys in (known.units, known.prompts, known.recordings):
         old = {side: {key for key, fixed in zip(keys, known.fixed, strict=True) if fixed is side} for side in _OTHER}
-        if any(old.values()):
-            kept = [
-                Split.SET_ASIDE if fixed is None and side in _OTHER and key in old[_OTHER[side]] else side
-                for side, key, fixed in zip(kept, keys, known.fixed, strict=True)
-            ]
+        for place in known.new if any(old.values()) else ():
+            if kept[place] in _OTHER and keys[place] in old[_OTHER[kept[place]]]:
+                kept[place] = Split.SET_ASIDE
     for keys in (known.units, known.prompts, known.recordings):
         evaluated = {key for side, key in zip(kept, keys, strict=True) if side is Split.EVAL}
-        kept = [
-            Split.SET_ASIDE if side is Split.TRAIN and fixed is None and key in evaluated else side
-            for side, key, fixed in zip(kept, keys, known.fixed, strict=True)
-        ]
+        for place in known.new:
+            if kept[place] is Split.TRAIN and keys[place] in evaluated:
+                kept[place] = Split.SET_ASIDE
     return kept

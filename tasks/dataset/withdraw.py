@@ -149,7 +149,7 @@ def _holds(folder: Path, speaker: str, who: str, gone: Collection[str], settings
     names = pseudonyms_of(settings)
     rows, _ = read_source(folder)
     return any(row.speaker and (row.speaker == speaker or names.of(row.speaker) == who) for row in rows) or any(
-        _heard(row.audio_path) in gone for row in rows
+        _heard(Path(row.audio_path)) in gone for row in rows
     )
 
 

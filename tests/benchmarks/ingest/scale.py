@@ -23,12 +23,11 @@ from tasks.dataset.home import Memory
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.personal_data import PersonalData
 from tasks.dataset.shards import Rules, record_keys
-from tasks.dataset.sources import source_hash
+from tasks.dataset.sources import Row, source_hash
 from tasks.dataset.speakers import Pseudonyms
 from tasks.dataset.split import split_utterances
 from tasks.dataset.version import fingerprint, open_version, read_utterances
 from tasks.speech.audio import audio_hash, encoded_clip
-from tasks.speech.intake import Brought
 from tests.builders.speech import voice
 
 _UTTERANCES, _ADDED = 100_000, 100
@@ -96,8 +95,8 @@ def _fill(place: _Place, utterances: int) -> None:
     (place.source / "data.jsonl").write_text("\n".join(lines) + "\n")
     time.sleep(_SETTLING_S)
     rules = Rules(_OPTIONS.language, _OPTIONS.checks, PersonalData.WARN)
-    brought = [Brought(path, one.text, "en") for path, one in zip(files, kept, strict=True)]
-    records = dict(zip(record_keys(brought, place.store.file_hashes(files), rules), kept, strict=True))
+    rows = [Row(str(path), one.text, path.name) for path, one in zip(files, kept, strict=True)]
+    records = dict(zip(record_keys(rows, place.store.file_hashes(files), rules), kept, strict=True))
     words = draw.integers(1, 2**32, (utterances, _PRINT_WORDS), dtype=np.uint32)
     prints = {one.audio_hash: row for one, row in zip(kept, words, strict=True)}
     place.store.remember(records, prints)

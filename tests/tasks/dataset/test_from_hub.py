@@ -69,8 +69,8 @@ def test_a_folder_of_audio_with_metadata_is_read_at_one_revision(
     source = fetch_dataset(anna, "anna/audiofolder", first, tmp_path / "source")
     rows, rejects = read_source(source)
     assert ([row.text for row in rows], {row.language for row in rows}, rejects) == (["eins", "zwei"], {"de"}, [])
-    assert [row.audio_path.suffix for row in rows] == [".wav", ".flac"]
-    assert all(row.audio_path.is_file() for row in rows)
+    assert [Path(row.audio_path).suffix for row in rows] == [".wav", ".flac"]
+    assert all(Path(row.audio_path).is_file() for row in rows)
 
 
 @pytest.mark.usefixtures("caches")
