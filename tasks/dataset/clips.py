@@ -172,7 +172,11 @@ class ClipStore:
         with self._database() as database:
             rows = _rows(database, "key, audio, record", "clips", list(dict.fromkeys(keys)))
             found = {key: (Kept if audio else Refused).model_validate_json(record) for key, audio, record in rows}
-        return {key: record for key, record in found.items() if isinstance(record, Refused) or self._is_whole(record)}
+        return {
+            key: record
+            for key, record in found.items()
+            if isinstance(record, Refused) or self.is_whole(record.audio_hash, record.samples)
+        }
 
     def remember(self, records: Mapping[str, Kept | Refused], prints: "Mapping[str, np.ndarray]") -> None:
         """Keep what was found, under its keys, and the prints of the sounds; all of it, or nothing if we are killed."""
@@ -251,9 +255,10 @@ class ClipStore:
         known = {clip_name(audio) for audio in self.audio_hashes()}
         return sorted(path for path in self._wavs.glob("*/*") if path.name not in known)
 
-    def _is_whole(self, clip: Kept) -> bool:
-        state = file_state(self._place(clip.audio_hash))
-        return state is not None and state.size == _HEADER_BYTES + _SAMPLE_BYTES * clip.samples
+    def is_whole(self, audio_hash: str, samples: int) -> bool:
+        """Whether a clip is there, with all of its samples."""
+        state = file_state(self._place(audio_hash))
+        return state is not None and state.size == _HEADER_BYTES + _SAMPLE_BYTES * samples
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -288,14 +293,19 @@ def _prints(rows: Iterable[tuple[str, bytes]]) -> "dict[str, np.ndarray]":
 
 def _rows(database: sqlite3.Connection, columns: str, table: str, values: Sequence[str]) -> Iterator[Any]:
     """The rows of a table whose first column is any of the values; where these are most of the table, it is read from end to end."""
-    key = columns.partition(",")[0]
-    if len(values) > _MANY and database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] < _READ_PAST * len(values):
+    every, key = f"SELECT {columns} FROM {table}", columns.partition(",")[0]  # noqa: S608 the names are ours
+    if len(values) > _MANY and _READ_PAST * len(values) > _size(database, table):
         wanted = set(values)
-        yield from (row for row in database.execute(f"SELECT {columns} FROM {table}") if row[0] in wanted)
+        yield from (row for row in database.execute(every) if row[0] in wanted)
         return
     for start in range(0, len(values), _AT_ONCE):
         some = values[start : start + _AT_ONCE]
-        yield from database.execute(f"SELECT {columns} FROM {table} WHERE {key} IN ({', '.join('?' * len(some))})", some)
+        yield from database.execute(f"{every} WHERE {key} IN ({', '.join('?' * len(some))})", some)
+
+
+def _size(database: sqlite3.Connection, table: str) -> int:
+    (rows,) = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+    return int(rows)
 
 
 def _spelled(state: FileState) -> str:

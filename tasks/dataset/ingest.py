@@ -5,7 +5,7 @@ and not on what happened to be known already.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ from tasks.dataset.duplicates import compare_new, groups_of, without_near_duplic
 from tasks.dataset.home import Memory
 from tasks.dataset.personal_data import PersonalData
 from tasks.dataset.shards import Rules, take_in_rows
-from tasks.dataset.sources import Reject, Row, read_source
+from tasks.dataset.sources import Reject, read_source
 from tasks.dataset.speakers import Agreed, write_ledger
 from tasks.dataset.split import Before, division_before, split_utterances
-from tasks.dataset.version import VersionFacts, read_utterances, write_version
+from tasks.dataset.version import Made, VersionFacts, read_made, read_utterances, write_version
 from tasks.speech.checks import SpeechChecks
 from tasks.speech.pace import with_unusual_paces
 from tasks.speech.transcript import check_language
@@ -83,11 +83,13 @@ def ingest(
     """
     with new_folder(folder) as unfinished:
         before = read_utterances(parent) if parent else []
+        made_before = read_made(parent) if parent else []
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
         remembered = memory or Memory(ClipStore(own))
         with remembered.clips.in_use():
-            found = _take_in(source, options, remembered, processes, {utterance.id for utterance in before})
+            known = _known_in(remembered.clips, before, made_before)
+            found = _take_in(source, options, remembered, processes, {utterance.id for utterance in before}, known)
             for one in found.utterances:
                 remembered.clips.lend(one.audio_hash, wavs)
         if not found.utterances:
@@ -99,21 +101,46 @@ def ingest(
             with_unusual_paces(found.utterances), options.eval_share, options.seed, sides, found.groups, found.names
         )
         write_ledger(unfinished, [found.agreed[one.id] for one in divided])
-        version = write_version(unfinished, name, divided, found.rejects, _facts(options, rule, parent))
+        made = [found.made[one.id] for one in divided]
+        version = write_version(unfinished, name, divided, found.rejects, _facts(options, rule, parent), made)
     return version.model_copy(update={"folder": folder})
 
 
 class _Found(NamedTuple):
-    """Utterances, what their speakers agreed to and as whom they are brought, both by utterance, groups of nearly equal recordings, refusals."""
+    """Utterances; by their ids of what they were made, what their speakers agreed to, and as whom these are brought.
+
+    And groups of nearly equal recordings, and refusals.
+    """
 
     utterances: list[Utterance]
+    made: dict[str, Made]
     agreed: dict[str, Agreed]
     names: dict[str, str | None]
     groups: dict[str, str]
     rejects: list[Reject]
 
 
-def _take_in(source: Path, options: IngestOptions, memory: Memory, processes: int, kept_before: set[str]) -> _Found:
+class _Known(NamedTuple):
+    """An utterance of the version before, and of what it was made."""
+
+    made: Made
+    utterance: Utterance
+
+
+def _known_in(store: ClipStore, before: Sequence[Utterance], made: Sequence[Made]) -> dict[str, _Known]:
+    """What need not be looked up, by the keys of its records: utterances of the version before that the store still remembers."""
+    remembered = store.audio_hashes() if made else set()
+    known = [_Known(*one) for one in zip(made, before, strict=bool(made))]
+    return {
+        one.made.key: one
+        for one in known
+        if one.utterance.audio_hash in remembered and store.is_whole(one.utterance.audio_hash, one.made.samples)
+    }
+
+
+def _take_in(
+    source: Path, options: IngestOptions, memory: Memory, processes: int, kept_before: set[str], known: Mapping[str, _Known]
+) -> _Found:
     rows, unreadable = read_source(source)
     terms = Terms(options.consent, options.consent_scope, options.require_consent)
     admitted, objected = admit(rows, source, terms, memory)
@@ -121,16 +148,19 @@ def _take_in(source: Path, options: IngestOptions, memory: Memory, processes: in
     rules = Rules(options.language, options.checks, options.personal_data, memory.withdrawn.recordings)
     utterances: dict[str, Utterance] = {}
     origins: dict[str, Admitted] = {}
-    records = take_in_rows([one.row for one in admitted], rules, memory.clips, processes)
-    for one, (row, record) in zip(admitted, records, strict=True):
-        result = _kept(row, one.agreed.speaker, record)
-        if isinstance(result, Reject):
-            rejects.append(result)
-        elif result.id in utterances:
+    made: dict[str, Made] = {}
+    records = take_in_rows([one.row for one in admitted], rules, memory.clips, processes, known.keys())
+    for one, (key, record) in zip(admitted, records, strict=True):
+        if isinstance(record, Refused):
+            rejects.append(Reject(origin=one.row.origin, reason=record.reason, kind=record.kind))
+            continue
+        result = _kept(one, record) if record else _as_before(one, known[key])
+        if result.id in utterances:
             reason = f"Equal in sound and text to {utterances[result.id].source}"
             rejects.append(Reject(origin=result.source, reason=reason, kind=Refusal.DUPLICATE))
         else:
             utterances[result.id], origins[result.id] = result, one
+            made[result.id] = Made(key, record.samples, len(record.warnings)) if record else known[key].made
     compare_new(memory.clips)
     near = memory.clips.near_pairs()
     kept, duplicates = without_near_duplicates(list(utterances.values()), near, kept_before)
@@ -138,7 +168,7 @@ def _take_in(source: Path, options: IngestOptions, memory: Memory, processes: in
     groups = groups_of(pair for pair in near if heard.issuperset(pair))
     agreed = {one.id: origins[one.id].agreed for one in kept}
     names = {one.id: origins[one.id].row.speaker for one in kept}
-    return _Found(kept, agreed, names, groups, [*rejects, *duplicates])
+    return _Found(kept, made, agreed, names, groups, [*rejects, *duplicates])
 
 
 def _facts(options: IngestOptions, rule: str, parent: DatasetVersion | None) -> VersionFacts:
@@ -173,9 +203,7 @@ def _sides(
     return division_before(before, parent.split_rule, names)
 
 
-def _kept(row: Row, speaker: str | None, record: Kept | Refused) -> Utterance | Reject:
-    if isinstance(record, Refused):
-        return Reject(origin=row.origin, reason=record.reason, kind=record.kind)
+def _kept(one: Admitted, record: Kept) -> Utterance:
     return Utterance(
         id=content_hash(record.audio_hash, record.text)[:16],
         audio_path=f"wavs/{clip_name(record.audio_hash)}",
@@ -183,11 +211,18 @@ def _kept(row: Row, speaker: str | None, record: Kept | Refused) -> Utterance | 
         language=record.language,
         duration_s=round(record.samples / SAMPLE_RATE_HZ, 3),
         audio_hash=record.audio_hash,
-        speaker=speaker,
-        source=row.origin,
+        speaker=one.agreed.speaker,
+        source=one.row.origin,
         measured=record.measured,
         warnings=record.warnings,
     )
+
+
+def _as_before(one: Admitted, known: _Known) -> Utterance:
+    """The utterance of the version before, as `_kept` would make it anew but for its side."""
+    before = known.utterance
+    news = {"speaker": one.agreed.speaker, "source": one.row.origin, "warnings": before.warnings[: known.made.warnings]}
+    return before if all(getattr(before, name) == value for name, value in news.items()) else before.model_copy(update=news)
 
 
 def _why(rejects: Sequence[Reject]) -> str:

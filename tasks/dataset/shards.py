@@ -4,8 +4,9 @@ A shard that is done is remembered before the next one is waited for, so that a 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,8 +65,10 @@ class _Done(NamedTuple):
     prints: dict[str, np.ndarray]
 
 
-def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes: int) -> list[tuple[Row, Kept | Refused]]:
-    """What becomes of each row, in their order.
+def take_in_rows(
+    rows: Sequence[Row], rules: Rules, store: ClipStore, processes: int, known: Collection[str] = ()
+) -> list[tuple[str, Kept | Refused | None]]:
+    """What becomes of each row, in their order: the key of its record, and the record, unless that is `known` already.
 
     Raises:
         WorkerLost: a worker process was killed.
@@ -73,21 +76,20 @@ def take_in_rows(rows: Sequence[Row], rules: Rules, store: ClipStore, processes:
     """
     files = store.files([row.audio_path for row in rows])
     keys = record_keys(rows, [file.hash for file in files], rules)
-    records = store.find(keys)
-    known = sum(key in records for key in keys)
+    records: dict[str, Kept | Refused] = store.find(key for key in keys if key not in known)
+    new = [key not in known and key not in records for key in keys]
     # One of each: what stands in a source twice is decoded once.
     wanted = {
         key: _Wanted(key, Brought(Path(row.audio_path), row.text, row.language or rules.language), file.state)
-        for key, row, file in zip(keys, rows, files, strict=True)
-        if key not in records
+        for key, row, file in compress(zip(keys, rows, files, strict=True), new)
     }
-    done, refused = len(rows) - len(wanted), _refusals(records)
-    _report(done, len(rows), known, refused)
+    done, refused, old = len(rows) - len(wanted), _refusals(records), new.count(False)
+    _report(done, len(rows), old, refused)
     for shard in _processed(list(wanted.values()), rules, store, processes):
         records |= shard
         done, refused = done + len(shard), refused + _refusals(shard)
-        _report(done, len(rows), known, refused)
-    return [(row, records[key]) for row, key in zip(rows, keys, strict=True)]
+        _report(done, len(rows), old, refused)
+    return [(key, records.get(key)) for key in keys]
 
 
 def _report(done: int, rows: int, known: int, refused: int) -> None:

@@ -1,4 +1,4 @@
-"""A dataset version on disk: data.jsonl, rejected.jsonl, wavs/, dataset.json and its card.
+"""A dataset version on disk: data.jsonl, rejected.jsonl, wavs/, dataset.json and its card; and of what its utterances were made.
 
 The fingerprint is the hash of the sorted (audio hash, text, language): equal data, equal fingerprint, wherever it lies and in
 whatever order it came.
@@ -8,12 +8,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from infra.errors import DatasetError
 from infra.storage import content_hash, readable, write_json, write_text
 from tasks.contracts import Consent, Contract, DatasetVersion, Split, Utterance
 from tasks.dataset.card import dataset_card
 from tasks.dataset.sources import Reject
+
+_MADE = ".made"
 
 
 def fingerprint(utterances: Iterable[Utterance]) -> str:
@@ -33,10 +36,23 @@ class VersionFacts(Contract):
     parent: str | None = None
 
 
+class Made(NamedTuple):
+    """Of what an utterance was made: the key of the clip's record, its samples, and how many of the warnings, the first, are its own."""
+
+    key: str
+    samples: int
+    warnings: int
+
+
 def write_version(
-    folder: Path, name: str, utterances: Sequence[Utterance], rejects: Sequence[Reject], facts: VersionFacts
+    folder: Path,
+    name: str,
+    utterances: Sequence[Utterance],
+    rejects: Sequence[Reject],
+    facts: VersionFacts,
+    made: Sequence[Made] = (),
 ) -> DatasetVersion:
-    """Write everything but the clips, which already lie in wavs/."""
+    """Write everything but the clips, which already lie in wavs/; `made`, if it is known, tells of every utterance."""
     sides = [utterance.split for utterance in utterances]
     version = DatasetVersion(
         folder=folder,
@@ -54,6 +70,7 @@ def write_version(
     )
     write_text(folder / "data.jsonl", _lines(utterances))
     write_text(folder / "rejected.jsonl", _lines(rejects))
+    write_text(folder / _MADE, "".join(f"{one.key} {one.samples} {one.warnings}\n" for one in made))
     write_text(folder / "README.md", dataset_card(version, utterances, rejects))
     write_json(folder / "dataset.json", version.model_dump(mode="json", exclude={"folder"}))
     return version
@@ -84,6 +101,16 @@ def read_rejects(version: DatasetVersion) -> list[Reject]:
     """What was refused, in the order of rejected.jsonl."""
     with (version.folder / "rejected.jsonl").open(encoding="utf-8") as lines:
         return [Reject.model_validate_json(line) for line in lines]
+
+
+def read_made(version: DatasetVersion) -> list[Made]:
+    """Of what each utterance was made, in the order of data.jsonl; empty where it is not known."""
+    path = version.folder / _MADE
+    if not path.is_file():
+        return []
+    with readable(path, DatasetError):
+        lines = (line.split() for line in path.read_text().splitlines())
+        return [Made(key, int(samples), int(warnings)) for key, samples, warnings in lines]
 
 
 def refused_and_warned(version: DatasetVersion) -> tuple[Counter[str], Counter[str]]:

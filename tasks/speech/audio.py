@@ -35,7 +35,9 @@ _RATES_HZ = (2_000, 768_000)  # slower holds no speech; no recorder is faster, a
 _BLOCK_SAMPLES = (
     1 << 22
 )  # 16 MB at once: an utterance as a whole, since soundfile seeks after each block, which in MP3 costs and is heard
-_RESAMPLED_AT_ONCE = 1 << 15  # samples, with which soxr keeps to a core's cache: a third less time than for all at once, the same result
+_RESAMPLED_AT_ONCE = (
+    1 << 15
+)  # samples, with which soxr keeps to a core's cache: a third less time than for all at once, the same result
 _ADVICE = "Convert it to WAV, FLAC, OGG or MP3, or leave it out"
 
 
