@@ -67,7 +67,7 @@ def _read(brought: Brought, checks: SpeechChecks) -> _Read | SpeechError:
         check_clip(floats, text, checks)
     except SpeechError as error:
         return error
-    return _Read(samples, floats, clipped_share(recording.samples), text, language)
+    return _Read(samples, floats, clipped_share(recording.samples, recording.peak), text, language)
 
 
 def _checked(read: _Read, speech: np.ndarray, checks: SpeechChecks) -> Taken | SpeechError:

@@ -29,9 +29,8 @@ _LETTERS_A_DIGIT = 4.0
 _SPOKEN_AS = {"CJK": 3.0, "HANGUL": 2.5, "HIRAGANA": 2.0, "KATAKANA": 2.0}  # letters of an alphabet that say as much
 
 
-def clipped_share(samples: np.ndarray) -> float:
-    """Share of float samples (n,) at the limit of their own range, at the rate at which they were recorded."""
-    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+def clipped_share(samples: np.ndarray, peak: float) -> float:
+    """Share of float samples (n,) at the limit of their own range, at the rate at which they were recorded; `peak` is their loudest."""
     limit = np.float32(_AT_THE_LIMIT * peak)
     loud = np.count_nonzero(samples >= limit) + np.count_nonzero(samples <= -limit)
     return loud / len(samples) if peak > 0 else 0.0
