@@ -15,7 +15,7 @@ from tasks.speech.repair import raised, trimmed
 from tasks.speech.transcript import check_language, clean_transcript
 from tasks.speech.voice_activity import FRAME, speech_probabilities
 
-INTAKE_VERSION = 4  # raise it when equal input would give other samples, texts, measurements, warnings or refusals
+INTAKE_VERSION = 5  # raise it when equal input would give other samples, texts, measurements, warnings or refusals
 _AT_A_TIME = 64  # clips whose sound is in memory, 180 MB at most; more would hardly save time
 
 

@@ -1,4 +1,4 @@
-"""Ingestion: `python -m tests.benchmarks.ingest`, six minutes. The last line is one JSON object.
+"""Ingestion: `python -m tests.benchmarks.ingest`, ten minutes. The last line is one JSON object.
 
 - speedup_checked, speedup_plain: clips a second with all checks, and of decoding, resampling and writing alone, against the plain loop.
 - open_100k_s, rss_100k_mb: opening, checking, dividing and describing a version of 100,000 utterances.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infra import progress
@@ -16,6 +17,7 @@ from tasks.dataset import clips, shards, version
 from tasks.dataset.clips import ClipStore
 from tasks.dataset.home import Memory
 from tasks.dataset.ingest import IngestOptions, ingest
+from tasks.dataset.speakers import Pseudonyms
 from tasks.dataset.version import read_utterances
 from tests.builders.speech import digit_corpus, write_voices
 
@@ -61,6 +63,42 @@ def test_adding_clips_takes_in_those_and_no_others(tmp_path: Path, taken_in: lis
     assert content(grown.folder) == content(ingested(source, tmp_path / "anew", None).folder), (
         "and it is what it would be without"
     )
+
+
+def test_what_the_version_before_holds_is_taken_over_as_it_would_be_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = tmp_path / "source"
+    write_voices(source / "anna", 12)
+    write_voices(source / "bert", 12, first=12)
+    shutil.copy(source / "anna" / "0.wav", source / "bert" / "twin.wav")
+    (source / "bert" / "twin.txt").write_text("Etwas anderes")
+    memory = Memory(ClipStore(tmp_path / "store"), Pseudonyms(b"key"))
+    first = ingest(source, "x", GERMAN, tmp_path / "first", 1, memory)
+    assert sum("same recording" in one.warned_of for one in read_utterances(first)) == 1
+    (source / "anna" / "0.wav").unlink()
+    (source / "carl").mkdir()
+    for name in ("1.wav", "1.txt"):
+        (source / "anna" / name).rename(source / "carl" / name)
+    write_voices(source / "bert", 3, first=24)
+    looked_up: list[str] = []
+    find = ClipStore.find
+    monkeypatch.setattr(ClipStore, "find", lambda store, keys: find(store, looked_up.extend(keys) or looked_up))
+    grown = ingest(source, "x", GERMAN, tmp_path / "second", 1, memory, first)
+    assert len(looked_up) == 3, "what is new, and nothing else"
+    (first.folder / ".made").unlink()
+    anew = ingest(source, "x", GERMAN, tmp_path / "anew", 1, Memory(ClipStore(tmp_path / "other"), Pseudonyms(b"key")), first)
+    assert content(grown.folder) == content(anew.folder)
+    told = {one.source.split("/")[-1]: one for one in read_utterances(grown)}
+    assert "same recording" not in told["twin.wav"].warned_of, "its twin is gone"
+    assert told["1.wav"].speaker == Pseudonyms(b"key").of("carl")
+
+
+def test_a_print_of_another_version_is_replaced_and_compared_again(tmp_path: Path):
+    store, old, new = ClipStore(tmp_path), np.arange(1, 9, dtype=np.uint32), np.arange(2, 9, dtype=np.uint32)
+    for print_, to_compare in ((old, 1), (old, 0), (new, 1)):
+        store.remember({}, {"sound": print_})
+        assert len(store.prints_to_compare(10)) == to_compare
+        store.remember_near([], ["sound"])
+    assert np.array_equal(store.prints_of(["sound"])["sound"], new)
 
 
 def test_a_changed_file_a_changed_text_and_other_checks_are_taken_in_again(tmp_path: Path, taken_in: list[str]):
