@@ -14,11 +14,10 @@ from pydantic import Field, model_validator
 from infra.errors import SpeechError
 from tasks.contracts import SAMPLE_RATE_HZ, Contract, Measurements, Refusal
 from tasks.speech.audio import duration_s
-from tasks.speech.measure import SPEECH, frame_power, spoken_letters
+from tasks.speech.measure import SPEECH, UNSURE_S, frame_power, spoken_letters
 from tasks.speech.text_language import other_language
 from tasks.speech.voice_activity import FRAME
 
-_UNSURE_S = 1.0  # Silero VAD needs a moment: in single letters of real prompts, all shorter than this, it hears nothing
 _EDGE_S = 0.01
 _CUT_DB = -15.0  # against the mean of speech: 1 in 100 real prompts is as loud at an end, most that were cut in a word are
 _LEAST_LETTERS = 20  # under this nobody's pace is typical: "z" may last a second
@@ -39,6 +38,7 @@ class Check(StrEnum):
     """What can be found in an utterance that is long, short and loud enough to be one."""
 
     NO_SPEECH = "no speech"
+    UNSURE = "unsure"
     CLIPPED = "clipped"
     NOISY = "noisy"
     NARROW = "narrow band"
@@ -53,6 +53,7 @@ class Check(StrEnum):
 
 _REFUSALS = {
     Check.NO_SPEECH: Refusal.NO_SPEECH,
+    Check.UNSURE: Refusal.NO_SPEECH,
     Check.CLIPPED: Refusal.CLIPPED,
     Check.NOISY: Refusal.NOISY,
     Check.NARROW: Refusal.NARROW,
@@ -141,7 +142,7 @@ def findings(
     samples: np.ndarray, speech: np.ndarray, measured: Measurements, text: str, language: str, checks: SpeechChecks
 ) -> Iterator[Finding]:
     """Everything that a check finds in float32 samples (n,) at 16 kHz, with how probably each frame of them holds speech."""
-    if measured.speech_s == 0 and duration_s(samples) >= _UNSURE_S:
+    if measured.speech_s == 0 and duration_s(samples) >= UNSURE_S:
         yield Finding(Check.NO_SPEECH, f"nobody speaks in {duration_s(samples):.1f} s", "Record it again or leave it out")
     else:
         yield from _of_the_recording(samples, speech, measured, checks)
@@ -151,7 +152,7 @@ def findings(
 
 def _of_the_recording(samples: np.ndarray, speech: np.ndarray, measured: Measurements, checks: SpeechChecks) -> Iterator[Finding]:
     if measured.speech_s == 0:
-        yield Finding(Check.QUIET, "too short to tell whether somebody speaks", "Listen to it")
+        yield Finding(Check.UNSURE, "too short to tell whether somebody speaks", "Listen to it")
     if measured.clipped_share > checks.clipped_share:
         share = f"{measured.clipped_share:.1%} of the samples are at the limit"
         yield Finding(Check.CLIPPED, share, "Record it again with a lower gain")
@@ -164,7 +165,7 @@ def _of_the_recording(samples: np.ndarray, speech: np.ndarray, measured: Measure
     before, after = silent_edges_s(speech)
     if max(before, after) > checks.longest_edge_s:
         yield Finding(Check.EDGES, f"{before:.1f} s before speech, {after:.1f} s after it", "Trim it, or let it be repaired")
-    if measured.speech_s > 0 and _is_cut_off(samples, speech):
+    if measured.speech_s > 0 and duration_s(samples) >= UNSURE_S and _is_cut_off(samples, speech):
         yield Finding(Check.CUT_OFF, "it begins or ends in the middle of a sound", "Record the whole utterance")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from tasks.contracts import SAMPLE_RATE_HZ, Measurements
 from tasks.speech.voice_activity import FRAME, FRAME_S
 
+UNSURE_S = 1.0  # Silero VAD needs a moment: in single letters of real prompts, all shorter than this, it hears nothing, or only their ends
 SPEECH, PAUSE = 0.5, 0.1  # probabilities: from here on a frame counts as speech, up to here as a pause
 _HOP_S, _HOPS_A_BLOCK = 0.1, 4
 _ABSOLUTE_GATE_LUFS, _OFFSET = -70.0, 0.691
@@ -21,6 +22,7 @@ _FADED = 1e-9
 _AT_THE_LIMIT = 0.985  # of the loudest sample: undamaged speech has one sample in a thousand there, clipped speech many
 _LEAST_PAUSE_FRAMES = 3
 _QUIET_PAUSE = 20  # percentile of the power of pauses: breath and the ends of words are in them, too
+_QUIETEST = 5  # percentile of the power of all frames: no pause is where it is quieter elsewhere
 _HEARD_FRAMES = 100  # of speech, spread over the clip, are enough to know a microphone by
 _HEARD_DB = 60.0  # below the loudest frequency: what lies deeper is no longer the voice
 _CLEANEST_DB = 100.0  # 16 bits hold no more; digital silence would be infinitely clean
@@ -100,7 +102,9 @@ def script_of(character: str) -> str:
 
 
 def _snr_db(power: np.ndarray, speech: np.ndarray) -> float | None:
-    """Power within speech over the power of the quieter pauses; a frame beside speech is no pause."""
+    """Power within speech over that of the quieter pauses; a frame beside speech is no pause. None where that cannot be told."""
+    if len(speech) * FRAME_S < UNSURE_S:
+        return None
     busy = speech > PAUSE
     near = busy.copy()
     near[1:] |= busy[:-1]
@@ -108,7 +112,7 @@ def _snr_db(power: np.ndarray, speech: np.ndarray) -> float | None:
     pauses = power[~near]
     if not (speech >= SPEECH).any() or len(pauses) < _LEAST_PAUSE_FRAMES:
         return None
-    noise = float(np.percentile(pauses, _QUIET_PAUSE))
+    noise = min(float(np.percentile(pauses, _QUIET_PAUSE)), float(np.percentile(power, _QUIETEST)))
     signal = max(float(power[speech >= SPEECH].mean()) - noise, 1e-12)
     return round(min(10 * float(np.log10(signal / max(noise, 1e-12))), _CLEANEST_DB), 1)
 

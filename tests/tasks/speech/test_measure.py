@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tasks.speech.checks import Check, SpeechChecks, findings
 from tasks.speech.measure import level_lufs, measure, spoken_letters
 from tasks.speech.voice_activity import FRAME, speech_probabilities
 from tests.builders.speech import voice
@@ -55,6 +56,30 @@ def test_a_noise_ratio_is_what_was_mixed():
         mixed = speech + noise * np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
         found = measure(mixed, speech_probabilities([mixed])[0], 0.0, "a")
         assert found.snr_db == pytest.approx(snr_db, abs=2)
+
+
+def test_no_pause_is_taken_for_noise_that_is_louder_than_the_rest():
+    samples = np.concatenate((np.zeros(8_000, np.float32), voice(0, 2.0)))
+    speech = np.full(-(-len(samples) // FRAME), 0.9, np.float32)
+    speech[-30:-20] = 0.0  # as Silero VAD now and then does in the middle of a word
+    assert measure(samples, speech, 0.0, "a").snr_db > 40
+
+
+def test_where_nothing_is_heard_in_less_than_a_second_that_is_said():
+    letter = voice(0, 0.9)
+    speech = np.zeros(-(-len(letter) // FRAME), np.float32)
+    found = {one.check for one in findings(letter, speech, measure(letter, speech, 0.0, "a"), "a", "en", SpeechChecks())}
+    assert Check.UNSURE in found
+    assert Check.NO_SPEECH not in found
+
+
+def test_what_is_too_short_for_silero_vad_is_neither_noisy_nor_cut_off():
+    letter = voice(0, 0.9)
+    speech = np.zeros(-(-len(letter) // FRAME), np.float32)
+    speech[-3:] = 0.9  # it hears their ends
+    measured = measure(letter, speech, 0.0, "a")
+    assert measured.snr_db is None
+    assert not {Check.NOISY, Check.CUT_OFF} & {one.check for one in findings(letter, speech, measured, "a", "en", SpeechChecks())}
 
 
 def test_the_bandwidth_of_a_resampled_telephone_call_is_the_telephone_s():
