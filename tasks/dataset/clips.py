@@ -144,16 +144,16 @@ class ClipStore:
         """Hex SHA-256 of each file's bytes; None for what cannot be read. Only what changed since the last time is read."""
         return [one.hash for one in self.files(paths)]
 
-    def files(self, paths: Sequence[Path | str]) -> list["File"]:
+    def files(self, paths: Sequence[Path | str]) -> list[File]:
         """The same, and how each file was before it was read."""
         here = str(Path.cwd())
         absolute = [os.path.join(here, path) for path in paths]  # noqa: PTH118  # a third of the time that Path takes
         places = [hashlib.sha256(os.fsencode(path)).hexdigest() for path in absolute]
         states = [file_state(path) for path in absolute]
         with self._database() as database:
-            known = {place: f"{state} {found}" for place, state, found in _rows(database, "path, state, hash", "files", places)}
-        said = [known.get(place, "").rpartition(" ") for place in places]
-        hashes = [one[2] if state and one[0] == _spelled(state) else None for one, state in zip(said, states, strict=True)]
+            known = {place: (told, found) for place, told, found in _rows(database, "path, state, hash", "files", places)}
+        said = [known.get(place, ("", None)) for place in places]
+        hashes = [found if state and told == _spelled(state) else None for (told, found), state in zip(said, states, strict=True)]
         unknown = [number for number, found in enumerate(hashes) if found is None and states[number]]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing lets other threads run
             for number, found in zip(unknown, threads.map(_hash, (Path(absolute[number]) for number in unknown)), strict=True):

@@ -69,7 +69,9 @@ def _weights() -> dict[str, np.ndarray]:
     # sigmoid(x) = 0.5 + 0.5 tanh(x / 2), for the first three gates
     halved = np.repeat(np.array([0.5, 1], np.float32), (3 * _WIDTH, _WIDTH))
     gates = {
-        "lstm.both": (np.concatenate((given[0], recurrent[0]), axis=1) * halved[:, None]).T,  # columns in a row: half the time
+        "lstm.both": (
+            np.concatenate((given[0], recurrent[0]), axis=1) * halved[:, None]
+        ).T,  # by columns: a third less time in OpenBLAS
         "lstm.bias": bias[0].reshape(2, -1).sum(axis=0) * halved,
     }
     return stored | kernels | gates
