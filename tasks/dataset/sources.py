@@ -215,7 +215,7 @@ def _row(record: dict[str, Any] | str, place: str, base: str) -> Row | Reject:
         return Reject(origin=f"{place} {audio}", reason=reason, kind=Refusal.NO_TRANSCRIPT)
     split = record.get("split")
     return Row(
-        audio_path=os.path.join(base, audio),  # noqa: PTH118
+        audio_path=os.path.join(base, audio).rstrip("/"),  # noqa: PTH118
         text=text,
         language=language,
         speaker=speaker,
