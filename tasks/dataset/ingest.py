@@ -83,12 +83,11 @@ def ingest(
     """
     with new_folder(folder) as unfinished:
         before = read_utterances(parent) if parent else []
-        made_before = read_made(parent) if parent else []
         own, wavs = unfinished / ".clips", unfinished / "wavs"
         wavs.mkdir()
         remembered = memory or Memory(ClipStore(own))
         with remembered.clips.in_use():
-            known = _known_in(remembered.clips, before, made_before)
+            known = _known_in(remembered.clips, before, read_made(parent) if parent else [])
             found = _take_in(source, options, remembered, processes, {utterance.id for utterance in before}, known)
             for one in found.utterances:
                 remembered.clips.lend(one.audio_hash, wavs)
@@ -129,8 +128,10 @@ class _Known(NamedTuple):
 
 def _known_in(store: ClipStore, before: Sequence[Utterance], made: Sequence[Made]) -> dict[str, _Known]:
     """What need not be looked up, by the keys of its records: utterances of the version before that the store still remembers."""
-    remembered = store.audio_hashes() if made else set()
-    known = [_Known(*one) for one in zip(made, before, strict=bool(made))]
+    if not made:
+        return {}
+    remembered = store.audio_hashes()
+    known = (_Known(*one) for one in zip(made, before, strict=True))
     return {
         one.made.key: one
         for one in known

@@ -59,7 +59,7 @@ def level_lufs(samples: np.ndarray) -> float | None:
     """Integrated loudness of float32 samples (n,) at 16 kHz; None when too short or too silent for it.
 
     ITU-R BS.1770-4, as EBU R 128 uses it: blocks of 0.4 s every 0.1 s, gated at -70 LUFS and 10 LU below the mean of the rest. A test
-    holds it equal to pyloudnorm's, which takes five times as long, and whose import alone takes as long as a hundred clips.
+    holds it equal to pyloudnorm's, which takes four times as long, and the better part of a second in each process to be imported.
     """
     blocks = round((len(samples) / SAMPLE_RATE_HZ - _HOPS_A_BLOCK * _HOP_S) / _HOP_S) + 1
     if len(samples) < _HOPS_A_BLOCK * _HOP_S * SAMPLE_RATE_HZ:

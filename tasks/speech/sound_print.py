@@ -21,7 +21,7 @@ _BLOCK = 256  # windows, which fit a core's cache
 _HEARD_DB = -30.0  # against the loudest frame
 _SHORTEST = 20  # frames that are heard: less than about 0.7 s is said twice alike
 _MOST_WRONG = (
-    0.2  # of the bits: of 500 prompts as MP3 of 8 or 40 kbit/s half have less than 0.12, of 6,000 other pairs none less than 0.3
+    0.2  # of the bits: of 200 prompts as MP3 of 8 or 40 kbit/s half have less than 0.12, of 6,000 other pairs none less than 0.3
 )
 LEAST_OF_SHORTER, _LEAST_OF_LONGER = 0.85, 0.6  # what two prints have in common, of what is heard in each
 

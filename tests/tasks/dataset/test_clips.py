@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 
 from infra import progress
 from infra.progress import Progress
-from tasks.contracts import DatasetVersion
+from tasks.contracts import DatasetVersion, Refusal
 from tasks.dataset import clips, shards, version
-from tasks.dataset.clips import ClipStore
+from tasks.dataset.clips import ClipStore, Refused
 from tasks.dataset.home import Memory
 from tasks.dataset.ingest import IngestOptions, ingest
 from tasks.dataset.speakers import Pseudonyms
@@ -90,6 +91,25 @@ def test_what_the_version_before_holds_is_taken_over_as_it_would_be_made_anew(tm
     told = {one.source.split("/")[-1]: one for one in read_utterances(grown)}
     assert "same recording" not in told["twin.wav"].warned_of, "its twin is gone"
     assert told["1.wav"].speaker == Pseudonyms(b"key").of("carl")
+
+
+def test_what_is_asked_of_most_of_a_table_is_answered_as_what_is_asked_of_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store, every = ClipStore(tmp_path), {f"key {number}": Refused(reason="a reason", kind=Refusal.OTHER) for number in range(20)}
+    store.remember(every, {})
+    asked = ["key 3", "unknown", *(f"key {number}" for number in range(10, 20))]
+    one_by_one = store.find(asked)
+    monkeypatch.setattr(clips, "_MANY", 0)
+    questions: list[str] = []
+    connect = sqlite3.connect
+
+    def listened(*given: object, **named: object) -> sqlite3.Connection:
+        connection = connect(*given, **named)
+        connection.set_trace_callback(questions.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", listened)
+    assert store.find(asked) == one_by_one == {key: every[key] for key in asked if key in every}
+    assert not any("WHERE key IN" in question for question in questions)
 
 
 def test_a_print_of_another_version_is_replaced_and_compared_again(tmp_path: Path):
