@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployments.credentials import credentials_file, prefect_auth, webhook_secret
-from deployments.server import place_for_server, ui_of, users_of_server, wait_for_server
+from deployments.server import place_for_server, starting_alone, ui_of, users_of_server, wait_for_server
 from deployments.supervision import Supervisor
 from infra.errors import ServerError
 from infra.settings import Settings
@@ -71,12 +71,13 @@ def _server(settings: Settings, supervisor: Supervisor, ending: ExitStack) -> st
     own = {"PREFECT_SERVER_API_AUTH_STRING": prefect_auth(settings).get_secret_value()}
     if settings.database_url:
         own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.database_url.get_secret_value()
-    place = place_for_server(settings, settings.host)
-    if place is None:
-        ending.enter_context(users_of_server(settings))
-        return ui_of(settings.prefect_api_url)
-    server = supervisor.start("server", place.command, own, with_secrets=False)
-    wait_for_server(place, server.process, server.log)
+    with starting_alone():
+        place = place_for_server(settings, settings.host)
+        if place is None:
+            ending.enter_context(users_of_server(settings))
+            return ui_of(os.environ["PREFECT_API_URL"])
+        server = supervisor.start("server", place.command, own, with_secrets=False)
+        wait_for_server(place, server.process, server.log)
     return place.ui
 
 

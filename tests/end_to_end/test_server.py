@@ -2,6 +2,9 @@
 
 import importlib
 import inspect
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,6 +25,7 @@ from deployments.local import deploy_all
 from deployments.pools import apply_pools
 from infra.processes import free_port
 from infra.settings import Settings
+from tests.builders.processes import environment
 from tests.builders.speech import REAL_SPEECH
 from tests.end_to_end.conftest import Command
 
@@ -36,6 +40,41 @@ def test_a_command_without_a_server_starts_one_shows_it_and_stops_it(voxfactory:
     assert (workplace / "own-home" / "prefect" / "prefect.db").is_file()
     with pytest.raises(OSError, match="refused"):
         urlopen(f"{api}/health", timeout=2)
+
+
+def test_two_homes_that_begin_at_once_have_a_server_each(tmp_path: Path):
+    """Unset, both would listen at the usual address; it is another one here, which may be taken."""
+    port = free_port()
+    script = f"""
+import sys
+from pathlib import Path
+from deployments.server import prefect_server
+from infra.settings import Settings
+usual = Settings.model_construct(_fields_set=set(), home=Path(sys.argv[1]), prefect_api_url="http://127.0.0.1:{port}/api")
+with prefect_server(usual) as ui:
+    print(ui, flush=True)
+    sys.stdin.read()
+"""
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(tmp_path / name, ""),
+        )
+        for name in ("one", "two", "two")
+    ]
+    addresses = [command.stdout.readline().strip() for command in commands]
+    homes = []
+    for address in addresses:
+        with urlopen(f"{address}/api/admin/settings", timeout=10) as response:
+            homes.append(Path(json.load(response)["home"]).parent.name)
+    assert homes == ["one", "two", "two"]
+    assert addresses[1] == addresses[2] != addresses[0], "commands of one home share theirs"
+    for command in commands:
+        command.stdin.close()  # whose server it is ends last
+    assert [command.wait(60) for command in commands] == [0, 0, 0]
 
 
 def test_schedules_produce_runs(server: str):
